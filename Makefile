@@ -1,0 +1,36 @@
+# make install | demo | test | lint | check (lint and test: exactly what CI runs) | format
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test lint check format
+
+install: $(STAMP)
+
+# Build isolation would fetch the build tools unpinned, so they are installed from the constraints first.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/laconic demo
+
+test: install
+	$(BIN)/python -m pytest -q
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/vulture
+
+check: lint test
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .

@@ -1,0 +1,225 @@
+"""Every way to learn from a teacher against none, on one small pair of networks and an equal budget.
+
+Fashion-MNIST, the first 10,000 training images and all 10,000 test images; a convolutional teacher, and a student of a
+quarter of its width (a sixteenth of its weights). Every student sees the same images equally often, with the same
+optimizer and the same start for each seed; the accuracy is that after the last epoch. Weights are not tuned: a loss on
+answers, or on features divided by its size before the first step, is added to the loss on labels with weight 1. A
+method is better only if its gain is larger than the spread over seeds of its accuracy and of the plain student's.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import laconic
+import manner
+from laconic import distill as one_call
+from laconic.distill import (
+    AttentionTransfer,
+    Contrastive,
+    CorrelationCongruence,
+    CosineFeatures,
+    Decoupled,
+    Dist,
+    DistillationLoss,
+    Ensemble,
+    Gram,
+    Labels,
+    Match,
+    NeuronSelectivity,
+    ProbabilisticTransfer,
+    Ramp,
+    RelationalAngle,
+    RelationalDistance,
+    SameFeatures,
+    SameLogits,
+    SimilarityPreserving,
+    SoftLabels,
+    StandardisedSoftLabels,
+    Sum,
+    TopSoftLabels,
+    Variational,
+    Weighted,
+)
+from laconic.train import AdamW, Training, mean_teacher, mutual, supervised, train
+
+TEACHER, STUDENT = (32, 64, 128), (8, 16, 32)
+TEACHER_EPOCHS, EPOCHS, IMAGES = 12, 10, 10_000
+RATE = 3e-3
+NEEDS_A_TRANSFORMER = ["AttentionMaps", "ValueRelations"]
+Row = Callable[[nn.Module, nn.Module, laconic.Task, int], nn.Module]
+
+
+def network(widths: tuple[int, int, int], seed: int) -> nn.Module:
+    """Returns an untrained network for images of 28 x 28 pixels."""
+
+    def unit(inputs: int, outputs: int, stride: int) -> nn.Module:
+        convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+    torch.manual_seed(seed)
+    low, middle, high = widths
+    layers = {
+        "low": unit(1, low, 2),
+        "middle": unit(low, middle, 2),
+        "high": unit(middle, high, 1),
+        "pool": nn.MaxPool2d(2),
+        "flat": nn.Flatten(),
+        "head": nn.Linear(9 * high, 10),
+    }
+    return nn.Sequential(OrderedDict(layers))
+
+
+def fashion() -> laconic.Task:
+    """Returns the data, pixels from -1 to 1."""
+    read = manner.shared_data()
+
+    def loader(split: str, *, shuffle: bool) -> DataLoader[tuple[Tensor, ...]]:
+        images, labels = (torch.from_numpy(part[:IMAGES].copy()) for part in read.fashion_mnist(split))
+        data = TensorDataset(images[:, None].float() / 127.5 - 1, labels.long())
+        return DataLoader(data, batch_size=64, shuffle=shuffle)
+
+    return laconic.Task(train=loader("train", shuffle=True), evaluate=loader("test", shuffle=False))
+
+
+def accuracy(model: nn.Module, task: laconic.Task) -> float:
+    """Returns the share of test images that are classified right, in percent."""
+    with torch.no_grad():
+        hits = [(task.forward(model, b).argmax(-1) == b.labels).float() for b in task.batches("evaluate")]
+    return 100 * torch.cat(hits).mean().item()
+
+
+def budget(seed: int) -> Training:
+    return Training(epochs=EPOCHS, optimizer=AdamW(learning_rate=RATE), seed=seed)
+
+
+def answers(loss: DistillationLoss) -> Row:
+    """A loss on answers beside the labels."""
+    both = Sum(losses=(Labels(), loss))
+    return lambda teacher, student, task, seed: one_call(teacher, student, task, loss=both, training=budget(seed))
+
+
+def features(loss: Any, layer: str, **options: Any) -> Row:
+    """A loss on one layer beside the labels."""
+    match = Match(teacher=layer, student=layer, loss=loss, balance=True, **options)
+    return lambda teacher, student, task, seed: one_call(
+        teacher, student, task, loss=Labels(), match=[match], training=budget(seed)
+    )
+
+
+def plain(_teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    return train(student, task, budget(seed), objective=supervised(task)).model
+
+
+def two_teachers(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=4)))
+    ensemble = Ensemble([teacher, second_teacher(task)], temperature=4)
+    return one_call(ensemble, student, task, loss=loss, training=budget(seed))
+
+
+def two_peers(_teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=1)))
+    objective = mutual([network(STUDENT, 1000 + seed)], task, loss)
+    return train(student, task, budget(seed), objective=objective).model
+
+
+def own_mean(_teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=1)))
+    return train(student, task, budget(seed), objective=mean_teacher(task, loss, decay=0.99)).model
+
+
+ROWS: dict[str, Row] = {
+    "no distillation": plain,
+    "SoftLabels": answers(SoftLabels(temperature=4)),
+    "SameLogits": answers(SameLogits()),
+    "Decoupled": answers(Weighted(loss=Decoupled(temperature=4), schedule=Ramp(until=0.1))),  # The paper warms it up.
+    "Dist": answers(Dist()),
+    "StandardisedSoftLabels": answers(StandardisedSoftLabels()),
+    "TopSoftLabels": answers(TopSoftLabels(k=3, temperature=4)),
+    "SameFeatures": features(SameFeatures(), "high", projection="conv"),
+    "AttentionTransfer": features(AttentionTransfer(), "high"),
+    "Gram": features(Gram(), "high", projection="conv"),
+    "NeuronSelectivity": features(NeuronSelectivity(), "high"),
+    "SimilarityPreserving": features(SimilarityPreserving(), "high"),
+    "RelationalDistance": features(RelationalDistance(), "flat"),
+    "RelationalAngle": features(RelationalAngle(), "flat"),
+    "CorrelationCongruence": features(CorrelationCongruence(), "flat"),
+    "ProbabilisticTransfer": features(ProbabilisticTransfer(), "flat"),
+    "Variational": features(Variational(), "high", projection="conv"),
+    "CosineFeatures": features(CosineFeatures(), "flat", projection="linear"),
+    "Contrastive": features(Contrastive(), "flat"),
+    "two teachers": two_teachers,
+    "mutual": two_peers,
+    "mean teacher": own_mean,
+}
+
+_SECOND: list[nn.Module] = []
+
+
+def trained_teacher(task: laconic.Task, seed: int) -> nn.Module:
+    training = Training(epochs=TEACHER_EPOCHS, optimizer=AdamW(learning_rate=RATE), seed=seed)
+    return train(network(TEACHER, seed), task, training, objective=supervised(task)).model
+
+
+def second_teacher(task: laconic.Task) -> nn.Module:
+    """Returns another teacher, trained when it is first asked for."""
+    if not _SECOND:
+        _SECOND.append(trained_teacher(task, 1))
+    return _SECOND[0]
+
+
+def summary(found: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """Returns mean, spread and gain of every row; the plain student's row is the measure."""
+    base = found["no distillation"]
+    spread = {row: statistics.stdev(runs) if len(runs) > 1 else 0.0 for row, runs in found.items()}
+    gains = {row: statistics.mean(runs) - statistics.mean(base) for row, runs in found.items()}
+    return {
+        row: {
+            "accuracy": round(statistics.mean(runs), 2),
+            "spread": round(spread[row], 2),
+            "gain": round(gains[row], 2),
+            "better": len(runs) > 1 and gains[row] > max(spread[row], spread["no distillation"]),
+        }
+        for row, runs in found.items()
+    }
+
+
+def main() -> None:
+    """Runs the rows."""
+    given = manner.options(__doc__ or "", list(ROWS), seeds=3)
+    rows = ["no distillation", *(row for row in given.rows if row != "no distillation")]
+    task = fashion()
+    teacher = trained_teacher(task, 0)
+    teacher_accuracy = accuracy(teacher, task)
+    manner.line("teacher", f"{teacher_accuracy:.2f} %")
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for seed in given.seeds:
+            found.setdefault(row, []).append(accuracy(ROWS[row](teacher, network(STUDENT, seed), task, seed), task))
+        manner.line(row, *(f"{value:.2f} %" for value in found[row]))
+    table = summary(found)
+    for row, figures in table.items():
+        said = "better" if figures["better"] else "not better than the spread"
+        manner.line(row, f"{figures['accuracy']:.2f} %", f"{figures['gain']:+.2f}", said, widths=(24, 14, 14, 30))
+    manner.finish(
+        {
+            "teacher_accuracy": round(teacher_accuracy, 2),
+            "methods": table,
+            "not_run": dict.fromkeys(NEEDS_A_TRANSFORMER, "needs a transformer"),
+            "seeds": len(given.seeds),
+            "epochs": EPOCHS,
+            "command": manner.command(),
+            "machine": manner.machine(),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

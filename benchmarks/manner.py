@@ -1,0 +1,55 @@
+"""The manner that all benchmarks share: options, a table while they run, one JSON object as the last line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def options(description: str, rows: Sequence[str], *, seeds: int) -> argparse.Namespace:
+    """Reads `--only ROW` (may be repeated) and `--seeds N`; `rows` is then what to run, `seeds` a range."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--only", action="append", choices=rows, help="run this row alone; may be given several times")
+    parser.add_argument("--seeds", type=int, default=seeds, help=f"how many seeds, from 0 (default {seeds})")
+    given = parser.parse_args()
+    given.rows, given.seeds = given.only or list(rows), range(given.seeds)
+    return given
+
+
+def line(*cells: object, widths: Sequence[int] | None = None) -> None:
+    """Prints one line of a table at once."""
+    widths = widths or [24] + [14] * (len(cells) - 1)
+    print("".join(str(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)), flush=True)
+
+
+def finish(result: dict[str, Any]) -> None:
+    """Prints the result as the last line."""
+    print(json.dumps(result))
+
+
+def command() -> str:
+    """Returns how this run was started."""
+    return " ".join([".venv/bin/python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
+def machine() -> str:
+    """Returns the kind of machine, not which one."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def shared_data() -> Any:
+    """Returns the reader of the public data sets beside the repository; leaves with a reason where it is absent."""
+    if not (DATA / "read.py").exists():
+        sys.exit("This benchmark needs the folder shared/data beside the repository.")
+    sys.path.insert(0, str(DATA))
+    import read
+
+    return read

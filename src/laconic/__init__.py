@@ -1,0 +1,64 @@
+"""Laconic makes trained PyTorch networks small and fast, and proves it."""
+
+from laconic.calibrate import Evidence, calibrate
+from laconic.core.apply import apply, refit
+from laconic.core.budget import Budget
+from laconic.core.errors import (
+    ArtifactError,
+    DataError,
+    ExportError,
+    LaconicError,
+    ModelError,
+    TrainingError,
+    UsageError,
+)
+from laconic.core.metric import Metric
+from laconic.core.plan import Plan
+from laconic.core.target import Target
+from laconic.core.task import Batch, Task
+from laconic.distill import SoftLabels, SquaredError
+from laconic.export.artifact import load_into, verify
+from laconic.pipeline import Recovery, Result, compress
+from laconic.prune import Pruned, migrate, prune
+from laconic.quantize import RoundActivations, RoundToNearest, quantize
+from laconic.report import Report
+from laconic.train import AdamW, Training, distill, supervised, train
+
+__all__ = [
+    "AdamW",
+    "ArtifactError",
+    "Batch",
+    "Budget",
+    "DataError",
+    "Evidence",
+    "ExportError",
+    "LaconicError",
+    "Metric",
+    "ModelError",
+    "Plan",
+    "Pruned",
+    "Recovery",
+    "Report",
+    "Result",
+    "RoundActivations",
+    "RoundToNearest",
+    "SoftLabels",
+    "SquaredError",
+    "Target",
+    "Task",
+    "Training",
+    "TrainingError",
+    "UsageError",
+    "apply",
+    "calibrate",
+    "compress",
+    "distill",
+    "load_into",
+    "migrate",
+    "prune",
+    "quantize",
+    "refit",
+    "supervised",
+    "train",
+    "verify",
+]

@@ -1,0 +1,5 @@
+"""The shell over everything else."""
+
+from laconic.cli.main import app, main
+
+__all__ = ["app", "main"]

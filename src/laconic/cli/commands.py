@@ -1,0 +1,285 @@
+"""The commands, each a thin layer over the Python function of the same name."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from laconic.cli.listen import Terminal
+from laconic.cli.load import load_model, load_task
+from laconic.cli.teach import teach
+from laconic.core.budget import Budget
+from laconic.core.errors import ArtifactError, UsageError
+from laconic.core.files import read_json, write_tensors
+from laconic.core.target import Target
+from laconic.pipeline import Recovery, Result
+from laconic.report import Report, summary
+from laconic.train import AdamW, Training
+
+BUDGET_NOT_MET = 3
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Out = Annotated[Path, typer.Option(help="Folder for the artifact and the report; a result there is replaced.")]
+Work = Annotated[
+    Path | None, typer.Option(help="Folder for finished stages, so that a run that was stopped can go on.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the stages in the work folder.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="module:function that builds the network.")]
+DataName = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="module:function that returns a laconic.Task or (train, evaluate) loaders, or a folder with train_x.npy, "
+        "train_y.npy, test_x.npy, test_y.npy.",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Checkpoint: safetensors, or a state dict saved by torch. Without one, "
+        "the function returns a trained network."
+    ),
+]
+MetricName = Annotated[str | None, typer.Option("--metric", help="accuracy or mse.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="For a folder of arrays.")]
+
+
+def demo(out: Out = Path("laconic-demo"), seed: Seed = 0, as_json: Json = False) -> None:
+    """Train a small network on real handwriting, compress it, and show what it brought: two minutes on 2 cores."""
+    Result.check_place(out)
+    from laconic.demo import BUDGET, RECOVERY_EPOCHS, digits, trained_network
+    from laconic.pipeline import compress as run
+
+    # So small a network gains little from threads, and loses much where they wait for a core that others use.
+    torch.set_num_threads(1)
+    listener = Terminal()
+    task = digits()
+    listener.begin("train the original")
+    try:
+        model = trained_network(task, seed=seed, progress=lambda s, n, loss: listener.step(s, n, f"loss {loss:.4f}"))
+    finally:
+        listener.end()
+    recovery = Recovery.for_epochs(RECOVERY_EPOCHS, seed=seed)
+    result = run(model, task, BUDGET, recovery=recovery, seed=seed, command=_command(), progress=listener)
+    _deliver(result, out, as_json)
+
+
+def compress(
+    model: ModelName,
+    data: DataName,
+    weights: Weights = None,
+    size: Annotated[
+        str | None, typer.Option(help="Most bytes of the file: 0.25, '25 %' (of the original) or '2 MB'.")
+    ] = None,
+    latency: Annotated[str | None, typer.Option(help="Most time of one inference: 0.5, '50 %' or '3 ms'.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Most memory of a process that runs it: 0.5 or '200 MB'.")] = None,
+    macs: Annotated[str | None, typer.Option(help="Most multiply-accumulates a sample: 0.5 or '30 MMACs'.")] = None,
+    drop: Annotated[str | None, typer.Option(help="Most that the metric may lose: 0.01 or '1 %' is one point.")] = None,
+    target: Annotated[
+        str, typer.Option(help="Where it will run, such as onnxruntime:threads=2,batch_size=8.")
+    ] = "onnxruntime",
+    epochs: Annotated[int, typer.Option(min=0, help="Of recovery by distillation from the original; 0: none.")] = 10,
+    metric: MetricName = None,
+    batch_size: BatchSize = 64,
+    out: Out = Path("laconic-out"),
+    work: Work = None,
+    resume: Resume = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Compress a trained network until a budget holds on the exported, measured artifact.
+
+    Example: `laconic compress my_nets:build --weights net.safetensors --data arrays/ --size 0.25 --drop 0.01`
+    """
+    from laconic.pipeline import compress as run
+
+    if resume and work is None:
+        raise UsageError("--resume: needs --work FOLDER, the folder of the run that was stopped.")
+    budget = Budget(size=size, latency=latency, memory=memory, macs=macs, drop=drop)
+    chosen = Target.parse(target)
+    Result.check_place(out)
+    result = run(
+        load_model(model, weights),
+        load_task(data, metric=metric, batch_size=batch_size),
+        budget,
+        chosen,
+        recovery=Recovery.for_epochs(epochs, seed=seed) if epochs else None,
+        seed=seed,
+        work=work,
+        resume=resume,
+        command=_command(),
+        progress=Terminal(),
+    )
+    _deliver(result, out, as_json)
+
+
+def distill(
+    teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="module:function that builds the teacher.")],
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="module:function that builds the student.")],
+    data: DataName,
+    weights: Annotated[Path | None, typer.Option(help="The teacher's checkpoint, as of compress.")] = None,
+    student_weights: Annotated[Path | None, typer.Option(help="The student's, if it does not start anew.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-3,
+    temperature: Annotated[float, typer.Option(help="Of the soft labels.")] = 2.0,
+    hard_weight: Annotated[float, typer.Option(help="Share of the loss on labels, in [0, 1].")] = 0.0,
+    metric: MetricName = None,
+    batch_size: BatchSize = 64,
+    out: Annotated[Path, typer.Option(help="Where the student's weights go.")] = Path("student.safetensors"),
+    work: Work = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Teach a student network with a teacher's soft labels (Hinton et al. 2015)."""
+    _check_file(out)
+    task = load_task(data, metric=metric, batch_size=batch_size)
+    teaching = load_model(teacher, weights)
+    learning = load_model(student, student_weights)
+    listener = Terminal()
+    trained, scores = teach(
+        teaching,
+        learning,
+        task,
+        training=Training(epochs=epochs, optimizer=AdamW(learning_rate=learning_rate), seed=seed),
+        temperature=temperature,
+        hard_weight=hard_weight,
+        work=work,
+        listener=listener,
+    )
+    write_tensors(out, trained.state_dict())
+    if as_json:
+        _print_json({"out": str(out), **scores})
+        return
+    for name, score in scores.items():
+        print(f"{name}: {score['metric']} {score['value']:.4f}")
+    print(f"The student's weights are in {out}")
+
+
+def bench(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="ONNX files or artifacts, timed in turn.")],
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one inference.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples of one inference.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Time exported models against each other on this machine."""
+    from laconic.cli.timing import bench as run
+    from laconic.cli.timing import print_bench
+
+    found = run(models, threads=threads, batch_size=batch_size, seconds=seconds)
+    if as_json:
+        _print_json(found)
+    else:
+        print_bench(found)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RESULT", help="What compress or demo wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Show the report of a result again."""
+    path = folder / "report.json"
+    content = read_json(path)
+    try:
+        found = Report.from_json(content)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    if as_json:
+        _print_json(found.to_json())
+        return
+    Console().print(summary(found))
+    print(f"The full report: {folder / 'report.html'}")
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact, or the result that holds it.")],
+    as_json: Json = False,
+) -> None:
+    """List what is inside an artifact, layer by layer, read from its files."""
+    from laconic.cli.inside import inside, print_inside
+
+    found = inside(artifact_in(path))
+    if as_json:
+        _print_json(found)
+    else:
+        print_inside(found)
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="ARTIFACT", help="An artifact, or the result that holds it.")],
+    as_json: Json = False,
+) -> None:
+    """Check every byte of an artifact, and its test vectors on this machine."""
+    from laconic.export.artifact import verify as run
+
+    found = run(artifact_in(path))
+    if as_json:
+        _print_json(
+            {
+                "verified": True,
+                "files": found.files,
+                "samples": found.samples,
+                "max_error": found.max_error,
+                "tolerance": found.tolerance,
+            }
+        )
+        return
+    print(f"{found.files} files are as they were written.")
+    print(f"{found.samples} test vectors agree: largest difference {found.max_error:.2%} of the outputs' range.")
+
+
+ALL = (demo, compress, distill, bench, report, inspect, verify)
+
+
+def artifact_in(path: Path) -> Path:
+    """Returns the artifact at a path: the folder itself, or the `artifact` folder of a result.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    for folder in (path, path / "artifact"):
+        if (folder / "manifest.json").is_file():
+            return folder
+    raise ArtifactError(
+        f"{path}: is no artifact; expected a folder with manifest.json, as `laconic compress` writes it."
+    )
+
+
+def _check_file(path: Path) -> None:
+    """Refuses a file that could not be written in the end."""
+    if path.is_dir():
+        raise ArtifactError(f"{path}: is a folder. Name a file, such as {path / 'student.safetensors'}.")
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be written ({error.strerror or error}). Choose another place.") from error
+
+
+def _command() -> str:
+    return shlex.join(["laconic", *sys.argv[1:]])
+
+
+def _deliver(result: Result, out: Path, as_json: bool) -> None:
+    result.save(out)
+    if as_json:
+        _print_json({"met": result.met, "out": str(out), **result.report.to_json()})
+    else:
+        Console().print(summary(result.report))
+        print(f"\nArtifact: {out / 'artifact'}\nReport:   {out / 'report.html'}")
+    if not result.met:
+        raise typer.Exit(BUDGET_NOT_MET)
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    print(json.dumps(content, ensure_ascii=False))

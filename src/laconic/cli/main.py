@@ -1,0 +1,72 @@
+"""The shell: `laconic demo | compress | distill | bench | report | inspect | verify`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+
+from laconic.cli import commands
+from laconic.core.errors import LaconicError, UsageError
+
+DONE, FAILED, WRONG_USAGE, BUDGET_NOT_MET = range(4)
+
+app = typer.Typer(
+    name="laconic",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Make trained PyTorch networks small and fast, and prove it.\n\n"
+    "Start with `laconic demo`. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 budget not met.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(version("laconic"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns a user's mistake, or Ctrl-C, into one line on standard error and an exit code."""
+
+    @functools.wraps(command)
+    def guarded(*args: object, **kwargs: object) -> None:
+        try:
+            command(*args, **kwargs)
+        except UsageError as error:
+            _fail(str(error), WRONG_USAGE)
+        except LaconicError as error:
+            _fail(str(error), FAILED)
+        except KeyboardInterrupt:
+            _fail("stopped. Nothing half-written is left; a run with --work FOLDER goes on with --resume.", FAILED)
+
+    return guarded
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"laconic: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+for command in commands.ALL:
+    app.command()(_guarded(command))
+
+
+def main() -> None:
+    """Runs the command that the process was started with."""
+    app()

@@ -1,0 +1,1 @@
+"""What everything else is said in: task, budget, target, edits, codings, plan, errors."""

@@ -1,0 +1,223 @@
+"""The one place where a model changes, and always a copy of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from laconic.core.codings import Dense
+from laconic.core.edit import ActivationGrid, Cut, Edit, Recode, RoundActivation, Slice, Swap
+from laconic.core.errors import ModelError, UsageError
+from laconic.core.plan import Plan
+from laconic.core.projection import copied, project, projections, starting_point, unproject
+
+Found = TypeVar("Found", Tensor, nn.Module)
+
+
+def apply(model: nn.Module, plan: Plan, *, strict: bool = True, trainable: bool = False) -> nn.Module:
+    """Carries out a plan on a copy of a model.
+
+    Args:
+        model: left untouched.
+        plan: carried out in order.
+        strict: a name that the model does not have is an error; otherwise its edit is left out.
+        trainable: recoded parameters stay free tensors that are projected onto their coding in every forward pass,
+            with gradients passed straight through (Bengio, Leonard, Courville 2013, arXiv:1308.3432), so that training
+            goes on under the plan; `refit` reads the result back. Otherwise they hold their decoded values. Either way
+            the model starts out the same.
+
+    Returns:
+        The changed copy, in the mode (train or eval), dtype and device of the original.
+
+    Raises:
+        UsageError: a name does not exist (the nearest ones are given), or a shape does not fit.
+        ModelError: the model cannot be copied.
+    """
+    try:
+        changed = copied(model)
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__}: cannot be copied ({error}). Make it work with copy.deepcopy."
+        ) from error
+    for edit in plan:
+        if strict or _exists(changed, edit):
+            _carry_out(changed, edit, trainable)
+    return changed
+
+
+def refit(plan: Plan, trained: nn.Module) -> Plan:
+    """Returns the plan with each coding fitted to the weights that training under it arrived at.
+
+    Args:
+        plan: what `trained` was made with, by `apply(model, plan, trainable=True)`.
+        trained: the model after training.
+    """
+    return Plan.of(
+        Recode(edit.parameter, edit.coding.encode(free_parameter(trained, edit.parameter)))
+        if isinstance(edit, Recode)
+        else edit
+        for edit in plan
+    )
+
+
+def settle(model: nn.Module) -> nn.Module:
+    """Returns a copy without projections: each projected parameter is a plain one again, at its projected value."""
+    settled = copied(model)
+    for place in list(projections(settled)):
+        unproject(place)
+    return settled
+
+
+def free_parameter(model: nn.Module, name: str) -> Tensor:
+    """Returns the tensor that training changes: the original under a projection, else the parameter itself."""
+    return _tensor(model, name).detach()
+
+
+def _carry_out(model: nn.Module, edit: Edit, trainable: bool) -> None:
+    match edit:
+        case Recode():
+            _recode(model, edit, trainable)
+        case RoundActivation():
+            _round_activation(model, edit)
+        case Cut():
+            _cut(model, edit)
+        case Swap():
+            _swap(model, edit)
+        case _:
+            raise UsageError(f"apply: got an edit of kind {edit.kind!r}, which it does not know how to carry out.")
+
+
+def _exists(model: nn.Module, edit: Edit) -> bool:
+    match edit:
+        case Recode():
+            return edit.parameter in _tensors(model)
+        case RoundActivation() | Swap():
+            return edit.module in _modules(model)
+        case Cut():
+            modules = {path for path, _, _ in edit.attributes}
+            return {s.tensor for s in edit.slices} <= _tensors(model).keys() and modules <= _modules(model).keys()
+    return True
+
+
+def _recode(model: nn.Module, edit: Recode, trainable: bool) -> None:
+    parameter = _plain(model, edit.parameter)
+    if tuple(parameter.shape) != edit.coding.shape:
+        raise UsageError(
+            f"Recode: {edit.parameter} has shape {list(parameter.shape)}, the coding {list(edit.coding.shape)}; "
+            "expected the same. The plan was made for another model."
+        )
+    with torch.no_grad():
+        parameter.copy_(starting_point(parameter, edit.coding) if trainable else edit.coding.decode())
+    if trainable and not isinstance(edit.coding, Dense):  # A dense tensor is as free as it can be.
+        for owner, name in list(_places(model, parameter)):
+            project(owner, name, edit.coding)
+
+
+def _round_activation(model: nn.Module, edit: RoundActivation) -> None:
+    module = _module(model, edit.module)
+    if edit.side == "input":
+        module.register_forward_pre_hook(partial(_round_first, edit.grid), with_kwargs=True)
+    else:
+        module.register_forward_hook(partial(_round_output, edit.grid))
+
+
+def _round_first(
+    grid: ActivationGrid, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if args:
+        return (grid.round(args[0]), *args[1:]), kwargs
+    name = next(iter(kwargs))
+    return args, {**kwargs, name: grid.round(kwargs[name])}
+
+
+def _round_output(grid: ActivationGrid, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    return grid.round(output)
+
+
+def _cut(model: nn.Module, edit: Cut) -> None:
+    # Every name is looked up before anything changes: a tied tensor may be named twice and is cut once.
+    found = {part.tensor: _plain(model, part.tensor) for part in edit.slices}
+    for old in {id(tensor): tensor for tensor in found.values()}.values():
+        new = _kept(old, [part for part in edit.slices if found[part.tensor] is old])
+        for owner, name in list(_places(model, old)):
+            setattr(owner, name, new)
+    for path, name, value in edit.attributes:
+        setattr(_module(model, path), name, value)
+
+
+def _kept(old: Tensor, slices: list[Slice]) -> Tensor:
+    kept = old.detach()
+    for dim, part in {part.dim: part for part in slices}.items():
+        if not -old.dim() <= dim < old.dim() or ((part.keep < 0) | (part.keep >= old.shape[dim])).any():
+            raise UsageError(
+                f"Cut: {part.tensor} has shape {list(old.shape)}, and not all that should stay of dimension {dim} is "
+                "in it. The plan was made for another model."
+            )
+        kept = kept.index_select(dim, part.keep.to(old.device))
+    return nn.Parameter(kept, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else kept
+
+
+def _swap(model: nn.Module, edit: Swap) -> None:
+    old = _module(model, edit.module)
+    if old is model:
+        raise UsageError("Swap: got the whole model; expected a module inside it. Apply the plan to a model around it.")
+    new = edit.spec.build(old).train(old.training)
+    for hooks in (
+        "_forward_pre_hooks",
+        "_forward_pre_hooks_with_kwargs",
+        "_forward_hooks",
+        "_forward_hooks_with_kwargs",
+    ):
+        getattr(new, hooks).update(getattr(old, hooks))
+    for parent in list(model.modules()):
+        for name in [name for name, child in parent._modules.items() if child is old]:
+            setattr(parent, name, new)
+
+
+def _plain(model: nn.Module, name: str) -> Tensor:
+    """Returns a tensor by name; where an earlier edit projects it, it is settled first."""
+    tensor = _tensor(model, name)
+    for place in list(projections(model)):
+        if place.free is tensor:
+            unproject(place)
+    return tensor
+
+
+def _places(model: nn.Module, tensor: Tensor) -> Iterator[tuple[nn.Module, str]]:
+    """Yields every module and attribute that holds this very tensor: tied weights have several."""
+    for module in model.modules():
+        for name, held in (*module._parameters.items(), *module._buffers.items()):
+            if held is tensor:
+                yield module, name
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Returns all parameters and buffers by name: tied ones under each of theirs, projected ones as before."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    projected = {place.name: place.free for place in projections(model)}
+    return {**parameters, **dict(model.named_buffers(remove_duplicate=False)), **projected}
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    return dict(model.named_modules(remove_duplicate=False))
+
+
+def _tensor(model: nn.Module, name: str) -> Tensor:
+    return _named("tensor", name, _tensors(model))
+
+
+def _module(model: nn.Module, path: str) -> nn.Module:
+    return _named("module", path, _modules(model))
+
+
+def _named(what: str, name: str, known: Mapping[str, Found]) -> Found:
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(f"apply: the model has no {what} named {name!r}.{hint}")

@@ -1,0 +1,9 @@
+"""The concrete codings. A plan is read back by looking a coding's `kind` up in `ALL`."""
+
+from laconic.core.coding import Coding
+from laconic.core.codings.affine import AffineGrid
+from laconic.core.codings.dense import Dense
+
+ALL: tuple[type[Coding], ...] = (AffineGrid, Dense)
+
+__all__ = ["ALL", "AffineGrid", "Coding", "Dense"]

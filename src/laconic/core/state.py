@@ -1,0 +1,61 @@
+"""A compressed network on disk: the plan holds what it recodes, a safetensors file the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from laconic.core.apply import apply
+from laconic.core.errors import ArtifactError
+from laconic.core.files import read_tensors, write_tensors
+from laconic.core.plan import Plan
+
+WEIGHTS = "weights.safetensors"
+
+
+def save_state(folder: Path, network: nn.Module, plan: Plan) -> None:
+    """Writes a plan and every tensor of the compressed network that it does not hold; tied tensors once."""
+    plan.save(folder)
+    write_tensors(folder / WEIGHTS, _dense(network, plan))
+
+
+def load_state(folder: Path, model: nn.Module) -> tuple[nn.Module, Plan]:
+    """Reads back what `save_state` wrote.
+
+    Args:
+        folder: where it was written.
+        model: the original, or one built by the same code; it is left untouched and its weights do not matter.
+
+    Returns:
+        The compressed network in eval mode, and its plan.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or the state is that of another model.
+    """
+    plan, dense = Plan.load(folder), read_tensors(folder / WEIGHTS)
+    network = apply(model, plan)
+    expected = _dense(network, plan)
+    if misfits := _shapes(expected) ^ _shapes(dense):
+        first, _ = min(misfits)
+        raise ArtifactError(
+            f"{folder / WEIGHTS}: does not fit the model at {first!r}. Build the model it was made from."
+        )
+    with torch.no_grad():
+        for name, tensor in dense.items():
+            expected[name].copy_(tensor)
+    return network.eval(), plan
+
+
+def _dense(network: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """Returns every tensor of the network once, but those that the plan recodes under any of their names."""
+    names = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_buffers(remove_duplicate=False))
+    coded = {id(names[edit.parameter]) for edit in plan.recodes if edit.parameter in names}
+    held = dict(network.named_parameters()) | dict(network.named_buffers())
+    return {name: tensor for name, tensor in held.items() if id(tensor) not in coded}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+    return {(name, tuple(tensor.shape)) for name, tensor in tensors.items()}

@@ -1,0 +1,112 @@
+"""Learning from a teacher: one loss = one file.
+
+`Lesson` is what a loss on answers sees, `Pair` what a loss on features sees, `Match` says which features. Training
+itself is in `laconic.train`.
+"""
+
+from laconic.distill.answers import Answers, answers
+from laconic.distill.attention_maps import AttentionMaps
+from laconic.distill.attention_transfer import AttentionTransfer
+from laconic.distill.binary_soft_labels import BinarySoftLabels
+from laconic.distill.contrastive import Contrastive
+from laconic.distill.correlation_congruence import CorrelationCongruence
+from laconic.distill.cosine_features import CosineFeatures
+from laconic.distill.decoupled import Decoupled
+from laconic.distill.dist import Dist
+from laconic.distill.ensemble import Ensemble
+from laconic.distill.feature import FeatureLoss, LearnedLoss
+from laconic.distill.gram import Gram
+from laconic.distill.labels import Labels
+from laconic.distill.lesson import DistillationLoss, Lesson, label_loss
+from laconic.distill.match import Match
+from laconic.distill.matched import Matched
+from laconic.distill.neuron_selectivity import NeuronSelectivity
+from laconic.distill.pair import Pair
+from laconic.distill.probabilistic_transfer import ProbabilisticTransfer
+from laconic.distill.ramp import Ramp
+from laconic.distill.relational_angle import RelationalAngle
+from laconic.distill.relational_distance import RelationalDistance
+from laconic.distill.same_features import SameFeatures
+from laconic.distill.same_logits import SameLogits
+from laconic.distill.similarity_preserving import SimilarityPreserving
+from laconic.distill.site import Site, overhear
+from laconic.distill.soft_labels import SoftLabels
+from laconic.distill.squared_error import SquaredError
+from laconic.distill.standardised_soft_labels import StandardisedSoftLabels
+from laconic.distill.sum import Sum, Weighted
+from laconic.distill.top_soft_labels import TopSoftLabels
+from laconic.distill.value_relations import ValueRelations
+from laconic.distill.variational import Variational
+
+ANSWERS: tuple[type[DistillationLoss], ...] = (
+    SoftLabels,
+    SquaredError,
+    SameLogits,
+    Decoupled,
+    Dist,
+    StandardisedSoftLabels,
+    BinarySoftLabels,
+    TopSoftLabels,
+)
+FEATURES: tuple[type[FeatureLoss | LearnedLoss], ...] = (
+    SameFeatures,
+    AttentionTransfer,
+    Gram,
+    NeuronSelectivity,
+    SimilarityPreserving,
+    RelationalDistance,
+    RelationalAngle,
+    CorrelationCongruence,
+    ProbabilisticTransfer,
+    Variational,
+    CosineFeatures,
+    Contrastive,
+    ValueRelations,
+    AttentionMaps,
+)
+ALL = (*ANSWERS, *FEATURES)
+
+__all__ = [
+    "ALL",
+    "ANSWERS",
+    "FEATURES",
+    "Answers",
+    "AttentionMaps",
+    "AttentionTransfer",
+    "BinarySoftLabels",
+    "Contrastive",
+    "CorrelationCongruence",
+    "CosineFeatures",
+    "Decoupled",
+    "Dist",
+    "DistillationLoss",
+    "Ensemble",
+    "FeatureLoss",
+    "Gram",
+    "Labels",
+    "LearnedLoss",
+    "Lesson",
+    "Match",
+    "Matched",
+    "NeuronSelectivity",
+    "Pair",
+    "ProbabilisticTransfer",
+    "Ramp",
+    "RelationalAngle",
+    "RelationalDistance",
+    "SameFeatures",
+    "SameLogits",
+    "SimilarityPreserving",
+    "Site",
+    "SoftLabels",
+    "SquaredError",
+    "StandardisedSoftLabels",
+    "Sum",
+    "TopSoftLabels",
+    "ValueRelations",
+    "Variational",
+    "Weighted",
+    "answers",
+    "label_loss",
+    "overhear",
+]

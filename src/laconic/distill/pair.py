@@ -1,0 +1,55 @@
+"""The same features as student and teacher see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pair:
+    """What one layer of the student and one of the teacher gave for one batch.
+
+    Both are kept in float32 or better, whatever they are given in.
+
+    Args:
+        student: the student's features, `[samples, ...]`; a projection has already been applied.
+        teacher: the teacher's, `[samples, ...]`; no gradient flows into them.
+        mask: which positions of a sequence count, bool `[samples, positions]`, or None: all do. Features that are no
+            sequence of as many positions are not touched by it.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "student", _exact(self.student))
+        object.__setattr__(self, "teacher", _exact(self.teacher.detach()))
+
+    def mean(self, errors: Tensor) -> Tensor:
+        """Returns the mean of `[samples, positions, ...]` over everything that counts; a scalar."""
+        counts = self._counts(errors)
+        if counts is None:
+            return errors.mean()
+        entries = counts.sum() * (errors.numel() // counts.numel())
+        return errors.where(counts, 0).sum() / entries.clamp(min=1)
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Returns student and teacher as `[samples, features]`, with zeros where a position does not count."""
+        return self._row(self.student), self._row(self.teacher)
+
+    def _row(self, features: Tensor) -> Tensor:
+        counts = self._counts(features)
+        return (features if counts is None else features.where(counts, 0)).flatten(1)
+
+    def _counts(self, features: Tensor) -> Tensor | None:
+        if self.mask is None or features.shape[:2] != self.mask.shape:
+            return None
+        return self.mask.view(*self.mask.shape, *[1] * (features.dim() - 2))
+
+
+def _exact(features: Tensor) -> Tensor:
+    return features.to(torch.promote_types(features.dtype, torch.float32))

@@ -1,0 +1,170 @@
+"""From a model and a plan to an ONNX file, and what ONNX Runtime will do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from laconic.core.codings.affine import AffineGrid
+from laconic.core.codings.dense import Dense
+from laconic.core.errors import ExportError
+from laconic.core.files import write_bytes
+from laconic.core.plan import Plan
+from laconic.core.task import Batch, Task
+from laconic.export.onnxruntime.capture import to_onnx
+from laconic.export.onnxruntime.guard import guard
+from laconic.export.onnxruntime.kernels import INTEGER, kernels
+from laconic.export.onnxruntime.marks import mark, optimise
+from laconic.export.onnxruntime.places import Place, looked_up, obstacle, places, refusal
+from laconic.export.onnxruntime.weights import write_weights
+
+_LARGEST_FILE = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An ONNX file and what is known about it.
+
+    Args:
+        path: the file.
+        size_bytes: its size.
+        input_names: in the order of `Batch.inputs`.
+        dynamic_batch: whether it takes any batch size; otherwise only that of the example.
+        kernels: parameter -> the operators that multiply with it in ONNX Runtime's own graph, e.g. `QLinearConv`.
+        integer: parameters that only integer kernels multiply with.
+        left_float: parameter -> why a layer with an integer weight and a rounded input is still computed in float.
+        left_whole: parameter -> why a recoded weight is in the file as float numbers.
+    """
+
+    path: Path
+    size_bytes: int
+    input_names: tuple[str, ...]
+    dynamic_batch: bool
+    kernels: Mapping[str, str]
+    left_float: Mapping[str, str]
+    left_whole: Mapping[str, str]
+
+    @property
+    def integer(self) -> tuple[str, ...]:
+        """Parameters that only integer kernels multiply with."""
+        return tuple(p for p, found in self.kernels.items() if set(found.split(", ")) <= set(INTEGER))
+
+
+def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str | Path) -> Exported:
+    """Writes a network as an ONNX file for ONNX Runtime.
+
+    Weights on affine grids are stored as packed integer codes. Where a layer's input is rounded too, the weight reaches
+    the layer through DequantizeLinear, so that ONNX Runtime multiplies integers; elsewhere it is decoded once, at load.
+
+    Args:
+        network: the model under the plan, `apply(model, plan)`, in any mode; left untouched.
+        plan: what was done to it; says which of its weights have integer codes.
+        task: how to call it and where its logits are.
+        batch: an example.
+        path: the file to write, whole or not at all.
+
+    Raises:
+        ModelError: the network fails on the batch, or cannot be captured.
+        ExportError: it cannot be said in ONNX, or the runtime refuses it.
+        ArtifactError: the file cannot be written.
+    """
+    captured = to_onnx(network, batch, task)
+    whole = captured.model
+    grids, left_whole = _grids(network, plan)
+    mark(whole, _holders(whole, network, grids))
+    optimise(whole)
+    found, ran, left_float = _written(whole, grids)
+    content = _serialised(found)
+    write_bytes(Path(path), content)
+    return Exported(
+        path=Path(path),
+        size_bytes=len(content),
+        input_names=tuple(str(value.name) for value in found.graph.inputs),
+        dynamic_batch=captured.dynamic_batch,
+        kernels=ran,
+        left_float=left_float,
+        left_whole=left_whole,
+    )
+
+
+def _grids(network: nn.Module, plan: Plan) -> tuple[dict[str, AffineGrid], dict[str, str]]:
+    """Returns the coding of each parameter that goes into the file as codes, and why others do not."""
+    grids: dict[str, AffineGrid] = {}
+    left: dict[str, str] = {}
+    held = dict(network.named_parameters(remove_duplicate=False))
+    for edit in plan.recodes:
+        grids.pop(edit.parameter, None)
+        left.pop(edit.parameter, None)
+        if isinstance(edit.coding, Dense):
+            continue
+        if not isinstance(edit.coding, AffineGrid):
+            left[edit.parameter] = f"ONNX Runtime has no {edit.coding.kind} coding"
+        elif len(edit.coding.shape) < 2:
+            left[edit.parameter] = "it has one dimension"
+        elif not _holds(held.get(edit.parameter), edit.coding):
+            left[edit.parameter] = "the network holds other values than its codes stand for"
+        else:
+            grids[edit.parameter] = edit.coding
+    return grids, left
+
+
+def _holds(tensor: Tensor | None, grid: AffineGrid) -> bool:
+    return tensor is not None and tensor.dtype == torch.float32 and torch.equal(tensor.detach().cpu(), grid.decode())
+
+
+def _holders(whole: ir.Model, network: nn.Module, grids: Mapping[str, AffineGrid]) -> dict[str, str]:
+    """Returns initializer -> parameter; a tied weight is in the graph under any of its names."""
+    names: dict[Tensor, str] = {}
+    held = dict(network.named_parameters(remove_duplicate=False))
+    for parameter in grids:
+        names[held[parameter]] = parameter
+    return {name: names[t] for name, t in held.items() if t in names and name in whole.graph.initializers}
+
+
+def _written(whole: ir.Model, grids: Mapping[str, AffineGrid]) -> tuple[ir.Model, dict[str, str], dict[str, str]]:
+    """Writes the weights so that ONNX Runtime takes integer kernels wherever it can.
+
+    It makes one of an operator only if all around it fits, which its own optimised graph shows. An operator that it
+    leaves in float gets a decoded weight in a second attempt: otherwise the weight would be decoded at every run.
+    """
+    sites = places(whole)
+    reasons = {p.name: obstacle(p, grids[p.parameter]) for p in sites if p.step is not None}
+    wanted = {name for name, reason in reasons.items() if reason is None}
+    while True:
+        attempt = whole.clone()
+        write_weights(attempt, grids, [p for p in places(attempt) if p.name in wanted])
+        guard(attempt)
+        ran = kernels(attempt, [p.name for p in sites])
+        refused = {name for name in wanted if ran.get(name) not in INTEGER}
+        if not refused:
+            break
+        wanted -= refused
+        reasons |= {p.name: refusal(p) for p in sites if p.name in refused}
+    left = {p.parameter: reason for p in sites if (reason := reasons.get(p.name))}
+    return attempt, _by_parameter(whole, sites, ran), left
+
+
+def _by_parameter(whole: ir.Model, sites: list[Place], ran: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {parameter: ["Gather"] for parameter in looked_up(whole)}
+    for place in sites:
+        found.setdefault(place.parameter, []).append(ran.get(place.name, place.node.op_type))
+    return {parameter: ", ".join(dict.fromkeys(kinds)) for parameter, kinds in found.items()}
+
+
+def _serialised(model: ir.Model) -> bytes:
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    if weights > _LARGEST_FILE:
+        raise ExportError(
+            f"export to ONNX: {weights / 1e9:.1f} GB of weights; one file holds at most 2 GB. Use fewer bits a weight."
+        )
+    for node in model.graph:
+        node.name = None
+    proto = ir.to_proto(model)
+    del proto.graph.value_info[:]  # like names of operators, more bytes than use: runtimes find shapes out themselves
+    content: bytes = proto.SerializeToString()
+    return content

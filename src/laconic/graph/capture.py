@@ -1,0 +1,197 @@
+"""The model as a graph of ATen operators, captured once by `torch.export`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from laconic.graph.failure import cannot_export, does_not_run
+from laconic.graph.quiet import quietly
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Graph:
+    """A captured model.
+
+    Args:
+        program: what `torch.export` made; its weights are the user's own tensors.
+        name: class name of the model.
+        tensors: canonical full name -> parameter or buffer of the user's model.
+        aliases: canonical full name -> all names of the same tensor (ties, modules registered twice), itself first.
+        sources: name of a placeholder node -> canonical full name of the parameter or buffer it stands for.
+        batch_symbols: symbols that the batch size has in shapes; empty where the batch is fixed.
+        batch_size: samples in the example inputs as captured.
+    """
+
+    program: ExportedProgram
+    name: str
+    tensors: Mapping[str, Tensor]
+    aliases: Mapping[str, tuple[str, ...]]
+    sources: Mapping[str, str]
+    batch_symbols: frozenset[Any]
+    batch_size: int
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether the graph accepts any batch size."""
+        return bool(self.batch_symbols)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes in the order of execution."""
+        return tuple(self.program.graph.nodes)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Canonical name -> parameter, each tensor once."""
+        return {name: t for name, t in self.tensors.items() if isinstance(t, nn.Parameter)}
+
+    def __str__(self) -> str:
+        batch = "any batch size" if self.dynamic_batch else f"batch size fixed at {self.batch_size}"
+        return f"Graph of {self.name}: {len(self.nodes)} nodes, {len(self.parameters)} parameters, {batch}"
+
+
+def capture(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None, *, dynamic_batch: bool = True
+) -> Graph:
+    """Captures what the model computes in eval mode; the model is left as it was, whatever its mode.
+
+    Args:
+        model: any module that `torch.export` can trace.
+        args: example positional inputs; dimension 0 of the first tensor is the batch.
+        kwargs: example named inputs.
+        dynamic_batch: keep dimension 0 of all tensors that share the first one's batch size symbolic. Where the model
+            does not allow that, the batch is fixed, and `Graph.dynamic_batch` says so.
+
+    Raises:
+        ModelError: the model fails on the inputs, or cannot be exported; names the line of the user's code.
+
+    Example:
+        >>> print(capture(nn.Linear(3, 2), (torch.zeros(4, 3),)))
+        Graph of Linear: 5 nodes, 2 parameters, any batch size
+    """
+    inputs = (tuple(args), dict(kwargs or {}))
+    with _eval_mode(model), quietly():
+        program = _export(model, inputs, dynamic_batch)
+    groups = _tensor_groups(model)
+    canonical = {alias: names[0] for names in groups.values() for alias in names}
+    signature = program.graph_signature
+    stands_for = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return Graph(
+        program=program,
+        name=type(model).__name__,
+        tensors=named,
+        aliases={names[0]: names for names in groups.values()},
+        sources={node: canonical.get(target, target) for node, target in stands_for.items()},
+        batch_symbols=_batch_symbols(program, _batch_leaves(inputs)),
+        batch_size=_captured_batch(program),
+    )
+
+
+def _export(model: nn.Module, inputs: tuple[Any, Any], dynamic_batch: bool) -> ExportedProgram:
+    failures: list[Exception] = []
+    for dynamic in (True, False) if dynamic_batch else (False,):
+        for strict in (False, True):
+            try:
+                return _export_once(model, inputs, dynamic, strict)
+            except Exception as failure:
+                failures.append(failure)
+            if len(failures) == 1:
+                _register_dataclasses(_run(model, inputs))
+    raise cannot_export(type(model).__name__, failures) from failures[0]
+
+
+def _export_once(model: nn.Module, inputs: tuple[Any, Any], dynamic: bool, strict: bool) -> ExportedProgram:
+    if not dynamic:
+        return torch.export.export(model, *inputs, strict=strict)
+    args, kwargs = _at_least_two_samples(inputs)
+    shapes = cast(Any, ShapesCollection)()  # torch's class carries no annotations
+    for leaf in _batch_leaves((args, kwargs)):
+        shapes[leaf] = {0: Dim.AUTO}
+    return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=strict)
+
+
+def _run(model: nn.Module, inputs: tuple[Any, Any]) -> Any:
+    args, kwargs = inputs
+    try:
+        return model(*args, **kwargs)
+    except Exception as failure:
+        raise does_not_run(type(model).__name__, failure) from failure
+
+
+def _register_dataclasses(output: Any) -> None:
+    """Makes dataclasses in the model's output known to `torch.export`, which refuses them otherwise."""
+    for leaf in pytree.tree_leaves(output):
+        if dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            torch.export.register_dataclass(type(leaf))
+            _register_dataclasses([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
+
+
+def _batch_leaves(inputs: Any) -> list[Tensor]:
+    tensors = [t for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor) and t.dim() > 0]
+    return [t for t in tensors if t.shape[0] == tensors[0].shape[0]]
+
+
+def _at_least_two_samples(inputs: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Repeats a single sample: `torch.export` treats a size of one as a constant."""
+    leaves = _batch_leaves(inputs)
+    if not leaves or leaves[0].shape[0] != 1:
+        return inputs
+    doubled: tuple[Any, Any] = pytree.tree_map_only(
+        Tensor, lambda t: torch.cat([t, t]) if any(t is leaf for leaf in leaves) else t, inputs
+    )
+    return doubled
+
+
+def _batch_symbols(program: ExportedProgram, batch_leaves: list[Tensor]) -> frozenset[Any]:
+    """Returns the symbols of the batch size, or none where one of the inputs could not be made dynamic."""
+    sizes: list[Any] = [value.shape[0] for value in _inputs(program) if value.dim() > 0]
+    symbolic = [size.node.expr for size in sizes if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol]
+    return frozenset(symbolic) if len(symbolic) == len(batch_leaves) else frozenset()
+
+
+def _captured_batch(program: ExportedProgram) -> int:
+    leaves = _batch_leaves(program.example_inputs)
+    return int(leaves[0].shape[0]) if leaves else 1
+
+
+def _inputs(program: ExportedProgram) -> Iterator[Tensor]:
+    names = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in names and isinstance(node.meta.get("val"), Tensor):
+            yield node.meta["val"]
+
+
+def _tensor_groups(model: nn.Module) -> dict[int, tuple[str, ...]]:
+    """Returns identity of a parameter or buffer -> all its names, in the order of registration."""
+    groups: dict[int, tuple[str, ...]] = {}
+    for listing in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
+        for name, tensor in listing:
+            groups[id(tensor)] = (*groups.get(id(tensor), ()), name)
+    return groups
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    for module in modes:
+        module.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,80 @@
+"""Why a model could not be captured, in one line that shows the user's own code."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import traceback
+from pathlib import Path
+
+import torch
+
+from laconic.core.errors import ModelError
+
+TORCH_FOLDER = str(Path(torch.__file__).parent)
+OWN_FOLDER = str(Path(__file__).parent)
+PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+BRANCH = ("it decides by the values of a tensor", "Use torch.where or torch.cond, or decide outside forward.")
+NUMBER = ("it turns a tensor's value into a Python number", "Keep it a tensor, or compute the number outside forward.")
+NUMPY = ("it leaves torch for numpy", "Write it with torch operations.")
+KNOWN_CAUSES = (
+    ("Could not extract specialized integer", NUMBER),
+    ("Could not guard on data-dependent expression", BRANCH),
+    ("Data-dependent branching", BRANCH),
+    (".item()", NUMBER),
+    ("aten._local_scalar_dense", NUMBER),
+    (".numpy()", NUMPY),
+    ("numpy", NUMPY),
+)
+
+
+def cannot_export(model: str, failures: list[Exception]) -> ModelError:
+    """Returns the error for a model that runs but cannot be exported.
+
+    Args:
+        model: the class name.
+        failures: what each attempt raised, in order; the first that points into the user's code is shown.
+    """
+    shown = next((e for e in failures if user_line(e)), failures[0])
+    cause, mend = _cause(shown)
+    return ModelError(f"capture: {model} cannot be exported{_at(shown)}: {cause}. {mend}")
+
+
+def does_not_run(model: str, failure: Exception) -> ModelError:
+    """Returns the error for a model that fails on its example inputs without any export."""
+    return ModelError(
+        f"capture: {model} fails on the example inputs{_at(failure)}: {_first_line(failure)}. "
+        "Pass inputs that the model accepts."
+    )
+
+
+def user_line(error: Exception) -> tuple[str, int] | None:
+    """Returns file and line of the innermost frame that is neither PyTorch's nor ours, or None."""
+    frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
+    named = [(name, int(line)) for name, line in PLACE.findall(str(error))]
+    return next((place for place in [*reversed(named), *reversed(frames)] if _is_users(place[0])), None)
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith((TORCH_FOLDER, OWN_FOLDER, "<")) and "importlib" not in file
+
+
+def _at(error: Exception) -> str:
+    place = user_line(error)
+    if place is None:
+        return ""
+    file, line = place
+    return f" at {file}:{line} `{linecache.getline(file, line).strip()}`"
+
+
+def _cause(error: Exception) -> tuple[str, str]:
+    text = str(error)
+    for sign, known in KNOWN_CAUSES:
+        if sign in text:
+            return known
+    return _first_line(error), "Rewrite this line so that torch.export can trace it."
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return (text.splitlines()[0] if text else type(error).__name__).rstrip(".")

@@ -1,0 +1,127 @@
+"""Multiply-accumulates of one operator call, from the shapes of its operands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch.fx import Node
+
+from laconic.graph.operators import ATTENTION, CONVOLUTIONS, RECURRENT, TRANSPOSED_CONVOLUTIONS, arguments, name_of
+
+Shape = tuple[Any, ...]
+Given = Mapping[str, Any]
+Products = list[tuple[tuple[Node, ...], Any]]
+Rule = Callable[[Given, Shape], Products]
+
+
+def products_of(node: Node) -> Products:
+    """Returns `(operands that may be the weight, MACs)` for each product in a call; nothing for other operators.
+
+    The counts are expressions in the batch size where that is symbolic. Additions of a bias, element-wise operators,
+    look-ups and normalisations count nothing.
+    """
+    rule = RULES.get(name_of(node))
+    return rule(arguments(node), shape_of(node)) if rule else []
+
+
+def shape_of(node: Any) -> Shape:
+    """Returns the shape of a node's (first) result."""
+    value = node.meta.get("val")
+    first = value[0] if isinstance(value, tuple | list) and value else value
+    return tuple(getattr(first, "shape", ()))
+
+
+def _linear(given: Given, result: Shape) -> Products:
+    weight = given["weight"]
+    return [((weight,), math.prod(result) * math.prod(shape_of(weight)[1:]))]
+
+
+def _product(left: str, right: str) -> Rule:
+    def count(given: Given, result: Shape) -> Products:
+        first, second = given[left], given[right]
+        return [((first, second), math.prod(result) * shape_of(first)[-1])]
+
+    return count
+
+
+def _grouped(given: Given, result: Shape) -> Products:
+    """Every row meets one expert's matrix `[k, n]`."""
+    rows, experts = list(given.values())[:2]
+    return [((experts,), math.prod(result) * shape_of(rows)[-1])]
+
+
+def _convolution(given: Given, result: Shape) -> Products:
+    return _transposed_convolution(given, result) if given.get("transposed") else _linear(given, result)
+
+
+def _transposed_convolution(given: Given, result: Shape) -> Products:
+    weight = given["weight"]
+    return [((weight,), math.prod(shape_of(given["input"])) * math.prod(shape_of(weight)[1:]))]
+
+
+def _attention(given: Given, result: Shape) -> Products:
+    query, keys = shape_of(given["query"]), shape_of(given["key"])
+    scores = math.prod(query[:-1]) * keys[-2]
+    return [((given["key"],), scores * query[-1]), ((given["value"],), scores * result[-1])]
+
+
+def _einsum(given: Given, result: Shape) -> Products:
+    """Operands are contracted from left to right, as PyTorch does."""
+    operands = given["tensors"]
+    inputs, kept = _terms(given["equation"])
+    sizes = {k: s for term, node in zip(inputs, operands, strict=True) for k, s in _label_sizes(term, shape_of(node))}
+    ellipses = [shape_of(node)[: len(shape_of(node)) - len(term)] for term, node in zip(inputs, operands, strict=True)]
+    longest = max(len(leading) for leading in ellipses)
+    batch = math.prod(next(leading for leading in ellipses if len(leading) == longest))
+    found: Products = []
+    open_labels = set(inputs[0])
+    for i in range(1, len(operands)):
+        joined = open_labels | set(inputs[i])
+        found.append((tuple(operands[: i + 1]), math.prod(sizes[k] for k in joined) * batch))
+        open_labels = joined & set(kept + "".join(inputs[i + 1 :]))
+    return found
+
+
+def _terms(equation: str) -> tuple[list[str], str]:
+    left, arrow, kept = equation.replace(" ", "").replace("...", "").partition("->")
+    implied = "".join(k for k in left if left.count(k) == 1 and k != ",")
+    return left.split(","), kept if arrow else implied
+
+
+def _label_sizes(term: str, shape: Shape) -> list[tuple[str, Any]]:
+    return list(zip(term, shape[len(shape) - len(term) :], strict=True))
+
+
+def _recurrent(given: Given, result: Shape) -> Products:
+    """Every matrix of every layer and direction is applied once a time step."""
+    steps = math.prod(shape_of(given.get("input", given.get("data")))[:-1])
+    matrices = [weight for weight in given["params"] if len(shape_of(weight)) == 2]
+    return [((weight,), steps * math.prod(shape_of(weight))) for weight in matrices]
+
+
+def _cell(given: Given, result: Shape) -> Products:
+    rows = math.prod(shape_of(given["input"])[:-1])
+    return [((given[name],), rows * math.prod(shape_of(given[name]))) for name in ("w_ih", "w_hh")]
+
+
+RULES: dict[str, Rule] = {
+    "linear": _linear,
+    "_grouped_mm": _grouped,
+    "grouped_mm_fallback": _grouped,
+    "bilinear": _linear,
+    "einsum": _einsum,
+    ATTENTION: _attention,
+    "mm": _product("self", "mat2"),
+    "bmm": _product("self", "mat2"),
+    "matmul": _product("self", "other"),
+    "dot": _product("self", "tensor"),
+    "mv": _product("self", "vec"),
+    "addmm": _product("mat1", "mat2"),
+    "baddbmm": _product("batch1", "batch2"),
+    "addmv": _product("mat", "vec"),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _transposed_convolution),
+    **{name: _cell if name.endswith("cell") else _recurrent for name in RECURRENT},
+}

@@ -1,0 +1,96 @@
+"""What can be known to be wrong before anything long starts."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from laconic.core.errors import DataError, ExportError, LaconicError, ModelError, UsageError, invalid
+from laconic.core.target import Target
+from laconic.core.task import Batch, Task
+from laconic.measure import answers, evaluate
+from laconic.measure.runner import TorchRunner
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuses a model that has nothing to compress, or whose weights are not float32 numbers.
+
+    Raises:
+        UsageError: it is no module.
+        ModelError: no parameters, or one, named, is not there, not float32, NaN or infinite.
+    """
+    if not isinstance(model, nn.Module):
+        raise invalid("compress.model", type(model).__name__, "a torch.nn.Module, trained")
+    parameters = dict(model.named_parameters())
+    if not parameters:
+        raise ModelError(
+            f"{type(model).__name__}: has no parameters; expected a trained network. Check what is passed."
+        )
+    for name, parameter in parameters.items():
+        if is_lazy(parameter):
+            raise ModelError(f"{name}: has no shape yet; expected a trained network. Run the model on a batch first.")
+        if parameter.is_meta:
+            raise ModelError(f"{name}: is on the meta device, without values. Load the weights first.")
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            dtype = str(parameter.dtype).removeprefix("torch.")
+            raise ModelError(f"{name}: is {dtype}; expected float32. Pass model.float(), and data of that type.")
+        if not parameter.isfinite().all():
+            raise ModelError(f"{name}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
+
+
+def check_task(model: nn.Module, task: Task) -> None:
+    """Runs one batch of every part through the model, and scores that of the evaluation data.
+
+    Raises:
+        UsageError: it is no task.
+        DataError: an empty loader, one that fails, a batch that the model refuses, labels out of range, a metric that
+            is not finite.
+        ModelError: the model answers with NaN.
+    """
+    if not isinstance(task, Task):
+        raise invalid("compress.task", type(task).__name__, "a laconic.Task", "Write Task(train=..., evaluate=...).")
+    sizes = {part: _first_batch(task, part).size for part in ("evaluate", "calibrate")}
+    runner = TorchRunner(model, task, name="the model")
+    evaluate(answers(runner, task, limit=sizes["evaluate"]), task.score)
+    next(answers(runner, task, part="calibrate", limit=sizes["calibrate"]))
+    if task.train is not None:
+        next(answers(runner, task, part="train", limit=_first_batch(task, "train").size))
+
+
+def check_target(target: Target) -> None:
+    """Refuses a runtime that is not installed.
+
+    Raises:
+        UsageError: its package cannot be found.
+    """
+    if importlib.util.find_spec(target.runtime) is None:
+        raise UsageError(f"Target.runtime: {target.runtime} is not installed. Run: pip install {target.runtime}")
+
+
+def check_batch_size(any_batch: bool, captured: int, target: Target) -> None:
+    """Refuses to measure a model at a batch size that it cannot take.
+
+    Raises:
+        ExportError: its graph holds the batch size of the evaluation data as a constant, and the target has another.
+    """
+    if not any_batch and captured != target.batch_size:
+        raise ExportError(
+            f"Target.batch_size: got {target.batch_size}; the model's code fixes the batch at the {captured} of "
+            f"an evaluation batch. Write '{target.runtime}:batch_size={captured}', or take the size from x.shape[0]."
+        )
+
+
+def _first_batch(task: Task, part: str) -> Batch:
+    try:
+        return next(task.batches(part))
+    except LaconicError:
+        raise
+    except Exception as error:  # Whatever a data set raises: the user needs to see which one it was.
+        words = " ".join(str(error).split()).rstrip(".")
+        raise DataError(
+            f"Task.{part}: its loader fails at the first batch ({type(error).__name__}: {words}). Run next(iter(...)) "
+            "on it to see where."
+        ) from error

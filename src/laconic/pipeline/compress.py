@@ -1,0 +1,151 @@
+"""The main job: a trained network, data and a budget go in; a smaller, measured, checked artifact comes out."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+import weakref
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from laconic.calibrate import Evidence, calibrate
+from laconic.core.budget import Budget
+from laconic.core.files import read_json, write_json
+from laconic.core.plan import Plan
+from laconic.core.target import Target
+from laconic.core.task import Task
+from laconic.export.onnxruntime import export
+from laconic.graph import Graph, capture, costs
+from laconic.measure import Figures
+from laconic.pipeline.attempt import FIGURES, MODEL, Attempt, attempt
+from laconic.pipeline.checks import check_batch_size, check_model, check_target, check_task
+from laconic.pipeline.choice import Proposal, next_proposal, rank
+from laconic.pipeline.figures import Original, measure_original
+from laconic.pipeline.job import Job, Recovery
+from laconic.pipeline.progress import Progress, Silent
+from laconic.pipeline.result import Result, finish
+from laconic.pipeline.workspace import Workspace
+
+EVIDENCE = "evidence.safetensors"
+
+
+def compress(
+    model: nn.Module,
+    task: Task,
+    budget: Budget | None = None,
+    target: str | Target = "onnxruntime",
+    *,
+    recovery: Recovery | None = Recovery(),  # noqa: B008 - frozen, so one for all calls is safe.
+    samples: int = 1024,
+    seed: int = 0,
+    work: str | Path | None = None,
+    resume: bool = True,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Result:
+    """Compresses a trained model until a budget holds on the exported, measured artifact.
+
+    The model itself is left as it is. Stages: check, export and measure the original, gather evidence, then one attempt
+    after another - plan, recover by distillation from the original, export, measure - until one meets the budget.
+
+    Args:
+        model: a trained PyTorch model, on any device, in any mode.
+        task: data and metric; three arguments are enough: `Task(train=..., evaluate=..., metric="accuracy")`.
+        budget: limits on the artifact; None: 8-bit integers, whatever that gives.
+        target: runtime, threads, batch size, such as `"onnxruntime:threads=2"`.
+        recovery: how the compressed model learns from the original; None, or a task without training data: not at all.
+        samples: calibration samples.
+        seed: of everything random.
+        work: folder for the stages; a run that was killed goes on there. None: a temporary one, gone at the end.
+        resume: go on with the stages that are in `work`.
+        command: how to repeat this from a shell, for the report.
+        progress: told what is going on.
+
+    Returns:
+        The compressed model (on the CPU), its plan, the report and the artifact. `result.met` says whether the budget
+        holds; if nothing met it, the best attempt is returned and `result.misses` says what is missing and by how much.
+
+    Raises:
+        UsageError: a wrong budget or target, or a work folder of another job.
+        ModelError: the model cannot be compressed or captured; says why.
+        DataError: the data does not fit the model or the metric.
+        ExportError: the target cannot run the model.
+        ArtifactError: a file cannot be written or read.
+    """
+    where = Target.parse(target)
+    check_target(where)
+    check_model(model)
+    job = Job(
+        model=_on_cpu(model),
+        task=task,
+        budget=budget or Budget(),
+        target=where,
+        recovery=recovery,
+        samples=samples,
+        seed=seed,
+        command=command or f"laconic.compress({type(model).__name__}, task, Budget({budget or ''}), {str(target)!r})",
+        progress=progress or Silent(),
+    )
+    check_task(job.model, task)
+    if work is not None:
+        return _compress(job, Path(work), resume)
+    home = Path(tempfile.mkdtemp(prefix="laconic-"))
+    try:
+        result = _compress(job, home, resume)
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    weakref.finalize(result, shutil.rmtree, home, ignore_errors=True)
+    return result
+
+
+def _on_cpu(model: nn.Module) -> nn.Module:
+    """Returns the model itself where it is on the CPU, where it will be exported and measured, else a copy that is."""
+    tensors = (*model.parameters(), *model.buffers())
+    return model if all(t.device.type == "cpu" for t in tensors) else copy.deepcopy(model).cpu()
+
+
+def _compress(job: Job, folder: Path, resume: bool) -> Result:
+    workspace = Workspace(folder, job=job.fingerprint(), resume=resume, progress=job.progress)
+    example = job.example()
+    graph = capture(job.model, example.args, example.kwargs)
+    original = _original(job, workspace, graph)
+    evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job)) / EVIDENCE)
+    attempts = _attempts(job, workspace, graph, evidence, original)
+    winner = min(attempts, key=lambda one: rank(one.outcome))
+    return finish(job, workspace, attempts, winner)
+
+
+def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:
+    def make(folder: Path) -> None:
+        exported = export(job.model, Plan(), job.task, job.example(), folder / MODEL)
+        check_batch_size(exported.dynamic_batch, job.example().size, job.target)
+        write_json(folder / FIGURES, measure_original(job, folder / MODEL, costs(graph).macs).to_json())
+
+    folder = workspace.stage("original", make)
+    return Original(model=folder / MODEL, figures=Figures.from_json(read_json(folder / FIGURES)))
+
+
+def _gather(job: Job, folder: Path) -> None:
+    evidence = calibrate(job.model, job.task, samples=job.samples, gradients=False, seed=job.seed)
+    evidence.save(folder / EVIDENCE)
+
+
+def _attempts(job: Job, workspace: Workspace, graph: Graph, evidence: Evidence, original: Original) -> list[Attempt]:
+    """Carries out one proposal after another; the best one is measured in full even if nothing meets the budget."""
+
+    def carry_out(proposal: Proposal, *, whatever: bool = False) -> Attempt:
+        found = attempt(job, proposal, workspace, graph, evidence, original, whatever=whatever)
+        job.progress.say(f"{proposal}: {found.outcome}")
+        return found
+
+    attempts: list[Attempt] = []
+    while (proposal := next_proposal([one.outcome for one in attempts])) is not None:
+        attempts.append(carry_out(proposal))
+    nearest = min(attempts, key=lambda one: rank(one.outcome))
+    if not nearest.measured:
+        attempts[attempts.index(nearest)] = carry_out(nearest.outcome.proposal, whatever=True)
+    return attempts

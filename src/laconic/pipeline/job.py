@@ -1,0 +1,101 @@
+"""Everything that one compression depends on."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+
+import torch
+from torch import Tensor, nn
+
+from laconic.core.budget import Budget
+from laconic.core.files import sha256
+from laconic.core.target import Target
+from laconic.core.task import Batch, Task
+from laconic.distill import DistillationLoss
+from laconic.pipeline.progress import Progress, Silent
+from laconic.train import AdamW, Training, default_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """How the compressed model learns from the original.
+
+    Args:
+        training: how long, with which optimizer.
+        loss: what to match; None: `laconic.train.default_loss`.
+    """
+
+    training: Training = field(
+        default_factory=lambda: Training(epochs=10, optimizer=AdamW(learning_rate=5e-4, weight_decay=0.0), noise=False)
+    )
+    loss: DistillationLoss | None = None
+
+    @classmethod
+    def for_epochs(cls, epochs: int, *, seed: int = 0) -> Recovery:
+        """Returns the usual recovery, with another length and seed."""
+        return cls(training=replace(cls().training, epochs=epochs, seed=seed))
+
+    def lesson(self, task: Task) -> DistillationLoss:
+        """Returns the loss that a task is recovered with."""
+        return self.loss or default_loss(task)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """A model, what it is for, and what is asked of it.
+
+    Args:
+        model: the original.
+        task: its data and metric.
+        budget: the limits.
+        target: where it will run.
+        recovery: how it is recovered; None: not at all.
+        samples: calibration samples.
+        seed: of everything random.
+        command: the command that repeats the job, for the report.
+        progress: told what is going on.
+    """
+
+    model: nn.Module
+    task: Task
+    budget: Budget
+    target: Target
+    recovery: Recovery | None
+    samples: int = 1024
+    seed: int = 0
+    command: str = ""
+    progress: Progress = field(default_factory=Silent)
+
+    @property
+    def recovers(self) -> bool:
+        """Whether there is something to learn from and a wish to."""
+        return self.recovery is not None and self.task.train is not None
+
+    def example(self) -> Batch:
+        """Returns the first evaluation batch."""
+        return next(self.task.batches("evaluate"))
+
+    def fingerprint(self) -> str:
+        """Returns a digest of everything that decides the outcome: a work folder of another job is not gone on with."""
+        settings = {
+            "laconic": version("laconic"),
+            "model": repr(self.model),
+            "metric": self.task.score.name,
+            "budget": self.budget.config(),
+            "target": str(self.target),
+            "recovery": repr(self.recovery and (self.recovery.training.describe(), self.recovery.loss)),
+            "samples": self.samples,
+            "seed": self.seed,
+        }
+        tensors = [*self.model.state_dict().items(), *enumerate(self.example().inputs)]
+        # Objects without a name of their own print their address, which is another one in the next process.
+        words = re.sub(r" at 0x[0-9a-f]+", "", json.dumps(settings, sort_keys=True))
+        return sha256(words.encode() + b"".join(_digest(t) for _, t in tensors if isinstance(t, Tensor)))
+
+
+def _digest(tensor: Tensor) -> bytes:
+    raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return sha256(raw).encode()

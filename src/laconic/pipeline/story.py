@@ -1,0 +1,148 @@
+"""The report of a compression: what was found, put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+import laconic.report as report
+from laconic.core.edit import Recode, RoundActivation
+from laconic.core.plan import Plan
+from laconic.pipeline.attempt import Attempt
+from laconic.pipeline.job import Job
+from laconic.pipeline.kernels import Kernels
+from laconic.report import LayerRow, Report
+
+NAMED = 5
+
+
+def tell(
+    job: Job,
+    attempts: Sequence[Attempt],
+    winner: Attempt,
+    plan: Plan,
+    *,
+    kernels: Kernels,
+    facts: Sequence[tuple[str, str]],
+    seconds: Mapping[str, float],
+) -> Report:
+    """Returns the report of the winning attempt, with the others beside it."""
+    name = type(job.model).__name__
+    return Report(
+        title=f"{name}, compressed",
+        model=name,
+        task=f"{job.task.score.name} on {_predictions(winner)} predictions of the evaluation data",
+        target=job.target,
+        budget=job.budget,
+        misses=tuple(map(str, winner.outcome.misses)),
+        original=winner.original,
+        compressed=winner.figures,
+        attempts=tuple(_attempt(one, one is winner) for one in attempts),
+        layers=tuple(_layers(job, plan, kernels)),
+        plan_words=tuple(map(str, plan)),
+        methods=tuple(_methods(job)),
+        command=job.command,
+        facts=tuple(facts),
+        warnings=tuple(_warnings(job, winner, kernels)),
+        seconds=tuple(seconds.items()),
+    )
+
+
+def _predictions(winner: Attempt) -> str:
+    return f"{winner.figures.score.predictions:,}" if winner.figures.score else "no"
+
+
+def _attempt(one: Attempt, accepted: bool) -> report.Attempt:
+    outcome = one.outcome
+    why = str(outcome)
+    if accepted and not outcome.accepted:
+        why = f"the nearest to the budget: {why}"
+    if one.recovered:
+        why += "; recovered by learning from the original"
+    return report.Attempt(
+        name=outcome.proposal.name, plan=str(outcome.proposal), figures=one.figures, accepted=accepted, why=why
+    )
+
+
+def _layers(job: Job, plan: Plan, kernels: Kernels) -> Iterator[LayerRow]:
+    recoded = {edit.parameter: edit for edit in plan.recodes}
+    rounded = {edit.module for edit in plan if isinstance(edit, RoundActivation) and edit.side == "input"}
+    named = {id(tensor): name for name, tensor in job.model.named_parameters()}
+    for path, module in job.model.named_modules():
+        held = {f"{path}.{name}".lstrip("."): t for name, t in module.named_parameters(recurse=False)}
+        tensors = {name: tensor for name, tensor in held.items() if named[id(tensor)] == name}  # Tied ones once.
+        if not tensors:
+            continue
+        packed = {name: recoded[name] for name in tensors if name in recoded and name not in kernels.left_whole}
+        yield LayerRow(
+            name=path or "(the model itself)",
+            kind=type(module).__name__,
+            parameters=sum(t.numel() for t in tensors.values()),
+            bytes_before=sum(t.nbytes for t in tensors.values()),
+            bytes_after=sum(packed[n].coding.size_bytes if n in packed else t.nbytes for n, t in tensors.items()),
+            done=_done([recoded[name] for name in tensors if name in recoded], path in rounded),
+            kernel=next((kernels.kernels[name] for name in tensors if name in kernels.kernels), None),
+            why=_why(tensors, recoded, kernels),
+        )
+
+
+def _why(tensors: Mapping[str, Tensor], recoded: Mapping[str, Recode], kernels: Kernels) -> str:
+    """Why a layer was left alone, or does not run the way it was meant to."""
+    reasons = [f"stored as float: {kernels.left_whole[name]}" for name in tensors if name in kernels.left_whole]
+    reasons += [f"runs in float: {kernels.left_float[name]}" for name in tensors if name in kernels.left_float]
+    if recoded.keys().isdisjoint(tensors):
+        small = all(tensor.dim() < 2 for tensor in tensors.values())
+        reasons.append(
+            "small, and accuracy hangs on it: kept in float"
+            if small
+            else "neither a linear map nor a convolution nor an embedding: kept in float"
+        )
+    return "; ".join(reasons)
+
+
+def _done(edits: Sequence[Recode], rounded: bool) -> str:
+    if not edits:
+        return "unchanged"
+    return "; ".join(str(edit.coding) for edit in edits) + (", 8-bit inputs" if rounded else "")
+
+
+def _methods(job: Job) -> Iterator[tuple[str, str]]:
+    runtime, regression = job.target.runtime, job.task.score.regression
+    yield "File size", "bytes of the exported ONNX file, which holds everything that is needed to run the model"
+    yield "Parameters", "counted in the PyTorch model, tied ones once"
+    yield "MACs", "multiply-accumulates of one sample, counted on the graph that torch.export captures"
+    yield (
+        "Latency",
+        f"one call of {runtime} with batch {job.target.batch_size}, original and compressed in turn in random order "
+        "after a warm-up; median and quartiles over rounds, ratio as the median of the rounds' ratios",
+    )
+    yield "Peak memory", f"peak resident set of a fresh process that loads the model into {runtime} and runs it"
+    yield job.task.score.name, f"the exported model in {runtime}, over all evaluation data, with a 95 % interval"
+    yield (
+        ("Distance to the original", "outputs of the exported compressed model against the original's in PyTorch")
+        if regression
+        else (
+            "KL to the original",
+            "mean over predictions of KL(original in PyTorch || exported compressed model), in nats",
+        )
+    )
+    yield (
+        "Artifact against PyTorch",
+        "outputs of the exported model against those of the PyTorch model that it was made from",
+    )
+
+
+def _warnings(job: Job, winner: Attempt, kernels: Kernels) -> Iterator[str]:
+    if not job.recovers:
+        missing = "there was no training data" if job.task.train is None else "no recovery was asked for"
+        yield f"The model was not recovered by learning from the original: {missing}."
+    elif not winner.recovered:
+        yield "Learning from the original did not bring the model nearer to it on calibration data, and was taken back."
+    for left, words in (
+        (kernels.left_float, "run in float although they were meant to run on integers"),
+        (kernels.left_whole, "are stored as float numbers although they were recoded"),
+    ):
+        if left:
+            more = ", ..." if len(left) > NAMED else ""
+            yield f"{len(left)} weights {words}: {', '.join(list(left)[:NAMED])}{more}. The table of layers says why."

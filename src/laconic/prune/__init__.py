@@ -1,0 +1,37 @@
+"""Structured pruning: whole channels, neurons, heads and widths go, and what remains is proven."""
+
+from laconic.prune.importance import (
+    ALL,
+    BatchNormScale,
+    Compensated,
+    Fisher,
+    GeometricMedian,
+    Importance,
+    Known,
+    Lamp,
+    Magnitude,
+    Random,
+    Removal,
+)
+from laconic.prune.migrate import migrate
+from laconic.prune.pruned import Pruned
+from laconic.prune.refit import refit
+from laconic.prune.whole import prune
+
+__all__ = [
+    "ALL",
+    "BatchNormScale",
+    "Compensated",
+    "Fisher",
+    "GeometricMedian",
+    "Importance",
+    "Known",
+    "Lamp",
+    "Magnitude",
+    "Pruned",
+    "Random",
+    "Removal",
+    "migrate",
+    "prune",
+    "refit",
+]

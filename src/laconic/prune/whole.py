@@ -1,0 +1,195 @@
+"""A smaller model in one call."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from laconic.calibrate import Evidence, calibrate
+from laconic.core.apply import apply
+from laconic.core.codings import Dense
+from laconic.core.edit import Recode
+from laconic.core.errors import ModelError, UsageError, invalid
+from laconic.core.plan import Plan
+from laconic.core.task import Task
+from laconic.graph import Graph, capture, costs
+from laconic.graph.axes import Axes, Axis, axes
+from laconic.prune.choice import Candidates, Scope, choose
+from laconic.prune.cutting import Smaller, cut_out
+from laconic.prune.importance import Compensated, Importance, Known, Magnitude
+from laconic.prune.pruned import Pruned
+from laconic.prune.refit import refit
+from laconic.prune.savings import Measure, Savings
+
+Compensation = Literal["weights", "statistics"]
+NEAR = 0.02
+"""A ratio that is missed by more than this is said."""
+EXAMPLES = 4
+"""Samples that the model is captured and the proof is run on."""
+
+
+def prune(
+    model: nn.Module,
+    data: Task | Tensor | Sequence[Any] | Mapping[str, Any],
+    *,
+    ratio: float = 0.5,
+    of: Measure = "macs",
+    importance: Importance | None = None,
+    scope: Scope = "global",
+    round_to: int = 1,
+    least: float = 0.0,
+    keep: Sequence[str] = (),
+    compensate: Compensation | None = "weights",
+    samples: int = 1024,
+    evidence: Evidence | None = None,
+    graph: Graph | None = None,
+) -> Pruned:
+    """Removes whole channels, neurons, heads and widths, and proves that what remains computes what it did.
+
+    Args:
+        model: a trained model; left untouched.
+        data: a `Task`, whose calibration data is read without labels; or example inputs (a tensor, a sequence of
+            positional ones, or a mapping of named ones), which say nothing about importance.
+        ratio: the fraction to save, in `[0, 1)`.
+        of: of `"macs"`, `"parameters"` or `"slices"`.
+        importance: which slices matter least; None: `Compensated()` with a task, `Magnitude()` with example inputs.
+        scope: `"global"` ranks all slices by price per saving; `"layer"` takes the same fraction of every axis,
+            `"kind"` of every kind of axis.
+        round_to: sizes that are cut become a multiple of it.
+        least: no axis keeps a smaller fraction of its slices than this, in `[0, 1)`.
+        keep: patterns (`*`, `?`) of parameter names; an axis with such a parameter is left alone.
+        compensate: with a task, fit what remains to the original's activations (see `refit`): `"weights"`, biases and
+            batch-norm statistics; `"statistics"` alone; or None, nothing.
+        samples: at most so many are read, for evidence and for fitting.
+        evidence: of an earlier `calibrate`.
+        graph: of an earlier `capture`.
+
+    Raises:
+        UsageError: a number is outside its domain, or a pattern matches nothing.
+        ModelError: the model cannot be captured, has nothing that can be cut, or the proof fails.
+
+    Guarantees:
+        The original is left as it was. Equal arguments give equal plans.
+        A ratio that cannot be reached within 2 % is said in `Pruned.notes`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> print(prune(model, torch.randn(5, 4), ratio=0.5))
+        Pruned: 50.0% of the MACs, 51.7% of the parameters, the model's own class
+          0.weight[0]: 8 -> 4
+    """
+    _check(ratio=ratio, round_to=round_to, least=least, samples=samples)
+    if compensate is not None and compensate not in get_args(Compensation):
+        raise invalid("prune.compensate", compensate, "'weights', 'statistics' or None")
+    task = data if isinstance(data, Task) else None
+    args, kwargs = _example(data)
+    graph = graph or capture(model, args, kwargs)
+    found = axes(graph)
+    free = _free(model, found, keep)
+    importance = importance or (Magnitude() if task is None else Compensated())
+    if importance.needs_evidence and evidence is None:
+        evidence = _evidence(model, task, importance, samples)
+    known = Known(tensors=graph.tensors, evidence=evidence)
+    candidates = Candidates(
+        removals={axis: importance.removal(axis, known) for axis in free},
+        savings=Savings(found, of),
+        round_to=round_to,
+        least=least,
+    )
+    sizes = choose(candidates, ratio, scope)
+    kept = candidates.kept(sizes)
+    smaller = cut_out(model, found, kept, args, kwargs)
+    if task is not None and kept and compensate is not None:
+        values = refit(found, kept, _inputs(task, samples), weights=compensate == "weights")
+        smaller = _changed(model, smaller, values)
+    reached = 1 - candidates.savings.amount(sizes) / candidates.savings.total
+    return Pruned(
+        model=smaller.model,
+        plan=smaller.plan,
+        kind=smaller.kind,
+        why=smaller.why,
+        error=smaller.error,
+        axes=found,
+        keep={axis.name: indices for axis, indices in kept.items()},
+        before=costs(graph),
+        after=costs(capture(smaller.model, args, kwargs)),
+        notes=tuple(_notes(candidates, ratio, reached, of)),
+    )
+
+
+def _check(*, ratio: float, round_to: int, least: float, samples: int) -> None:
+    for name, value in (("ratio", ratio), ("least", least)):
+        if not 0 <= value < 1:
+            raise invalid(f"prune.{name}", value, "a fraction in [0, 1)", "For 50 % write 0.5.")
+    for name, number in (("round_to", round_to), ("samples", samples)):
+        if number < 1:
+            raise invalid(f"prune.{name}", number, "a whole number of at least 1")
+
+
+def _example(data: Task | Tensor | Sequence[Any] | Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    match data:
+        case Task():
+            batch = next(data.batches("calibrate", limit=EXAMPLES))
+            return batch.args, dict(batch.kwargs)
+        case Tensor():
+            return (data,), {}
+        case Mapping():
+            return (), dict(data)
+    return tuple(data), {}
+
+
+def _free(model: nn.Module, found: Axes, keep: Sequence[str]) -> list[Axis]:
+    """Returns the axes that no pattern keeps."""
+    names = [name for aliases in found.graph.aliases.values() for name in aliases]
+    for pattern in keep:
+        if not fnmatch.filter(names, pattern):
+            near = ", ".join(difflib.get_close_matches(pattern, names, n=3, cutoff=0.3))
+            raise invalid("prune.keep", pattern, "a pattern that matches a parameter", f"Near ones: {near}.")
+    free = [axis for axis in found if not _matches(found, axis, keep)]
+    if not free:
+        why = "all are kept by name" if len(found) else str(found).strip()
+        raise ModelError(f"prune: {type(model).__name__} has nothing that can be cut: {why}.")
+    return free
+
+
+def _matches(found: Axes, axis: Axis, patterns: Sequence[str]) -> bool:
+    names = [name for part in axis.slices for name in found.graph.aliases.get(part.tensor, (part.tensor,))]
+    return any(fnmatch.filter(names, pattern) for pattern in patterns)
+
+
+def _evidence(model: nn.Module, task: Task | None, importance: Importance, samples: int) -> Evidence:
+    if task is None:
+        raise UsageError(
+            f"prune.importance: {type(importance).__name__} needs data, got example inputs; expected a Task. Pass "
+            "laconic.Task(evaluate=loader), or importance=Magnitude()."
+        )
+    return calibrate(model, task, samples=samples, activations=False)
+
+
+def _inputs(task: Task, samples: int) -> list[tuple[tuple[Any, ...], Mapping[str, Any]]]:
+    return [(batch.args, batch.kwargs) for batch in task.batches("calibrate", limit=samples)]
+
+
+def _changed(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -> Smaller:
+    """Adds new values to the plan and puts them in the model."""
+    plan = smaller.plan + Plan.of(Recode(name, Dense.of(value)) for name, value in values.items())
+    if smaller.kind == "module":
+        return smaller._replace(model=apply(model, plan), plan=plan)
+    held = {**dict(smaller.model.named_parameters()), **dict(smaller.model.named_buffers())}
+    with torch.no_grad():
+        for name, value in values.items():
+            held[name].copy_(value)
+    return smaller._replace(plan=plan)
+
+
+def _notes(candidates: Candidates, ratio: float, reached: float, of: str) -> Iterator[str]:
+    if abs(reached - ratio) > NEAR:
+        yield f"asked to save {ratio:.1%} of the {of}, saved {reached:.1%}: no sizes that are allowed come nearer."
+    unpriced = [axis.name for axis, removal in candidates.removals.items() if not bool(removal.price.isfinite().any())]
+    if unpriced:
+        yield f"left alone, because the criterion does not apply to them: {', '.join(unpriced)}."

@@ -1,0 +1,113 @@
+"""Weights on affine integer grids, each rounded to the nearest point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from laconic.calibrate import Layer, LayerEvidence
+from laconic.core.blocks import Blocks
+from laconic.core.codings import AffineGrid
+from laconic.core.edit import Recode
+from laconic.core.errors import ModelError, invalid
+from laconic.quantize.ranges import Error, LeastError, Range
+from laconic.solve import through
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RoundToNearest:
+    """Affine grids of 2 to 8 bits for weights.
+
+    Args:
+        bits: 2 to 8.
+        symmetric: signed codes around zero (what integer kernels want), or unsigned codes with a zero point.
+        per: what shares a scale: `"tensor"`, `"channel"` (an output channel, a row of an embedding), or a number: that
+            many consecutive weights of a channel.
+        range: how far the grid reaches.
+        weigh: measure the rounding error at the layer's output, `tr(dW A dW^T)` with `A` the second moment of the
+            layer's inputs, instead of at the weight. Only `LeastError` searches, so only it uses this.
+
+    Guarantees:
+        The weight's shape stays.
+        With `MinMax`, no weight moves by more than half a step.
+        `weigh` never costs more at the layer's output than the squared error does; beyond 256 inputs, where `A` is
+        approximated, only nearly so.
+
+    Example:
+        >>> layer = Layer(parameter="fc.weight", kind="linear", shape=(4, 8))
+        >>> coding = RoundToNearest(bits=4).encode(torch.randn(4, 8), layer)
+        >>> str(coding), coding.size_bytes
+        ('4-bit symmetric grid per channel', 32)
+    """
+
+    bits: int = 8
+    symmetric: bool = True
+    per: Literal["tensor", "channel"] | int = "channel"
+    range: Range = field(default_factory=LeastError)
+    weigh: bool = True
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8:
+            raise invalid("quantize.RoundToNearest.bits", self.bits, "a whole number from 2 to 8")
+        if self.per not in ("tensor", "channel") and not (isinstance(self.per, int) and self.per > 0):
+            raise invalid("quantize.RoundToNearest.per", self.per, "'tensor', 'channel' or a positive group size")
+
+    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> AffineGrid:
+        """Returns the weight on its grid.
+
+        Args:
+            weight: shape `layer.shape`, finite.
+            layer: which dimensions are outputs and inputs.
+            evidence: what passed through the layer; None: the error is measured at the weight.
+
+        Raises:
+            ModelError: the weight holds NaN or infinity.
+        """
+        if not weight.isfinite().all():
+            raise ModelError(
+                f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
+            )
+        weight = weight.detach().float()
+        blocks = self.blocks(layer)
+        error = weighed(blocks, layer, through(evidence.A)) if self.weigh and evidence is not None else squared
+        steps = self.range.choose(
+            blocks.split(weight), blocks.split(torch.ones_like(weight)), error, bits=self.bits, symmetric=self.symmetric
+        )
+        return AffineGrid.fit(weight, bits=self.bits, blocks=blocks, scale=steps.scale, zero_point=steps.zero_point)
+
+    def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
+        """Returns `encode` as an edit of the layer's parameter."""
+        return Recode(layer.parameter, self.encode(weight, layer, evidence))
+
+    def blocks(self, layer: Layer) -> Blocks:
+        """Returns which elements of a layer's weight share a scale."""
+        axis = None if self.per == "tensor" else layer.output_axis
+        return Blocks(shape=layer.shape, axis=axis, group_size=self.per if isinstance(self.per, int) else None)
+
+
+def squared(delta: Tensor) -> Tensor:
+    """Sum of squares of every block: `[count, length] -> [count]`."""
+    return delta.square().sum(1)
+
+
+def weighed(blocks: Blocks, layer: Layer, passed: Callable[[Tensor], Tensor]) -> Error:
+    """Returns the error at a layer's output, `tr(dW A dW^T)`, shared out among the blocks.
+
+    An element's share is `(dW A)_ij dW_ij`; shares sum to the whole, whatever the blocks are.
+
+    Args:
+        blocks: what shares a scale.
+        layer: whose weight it is.
+        passed: returns `dW A` for `dW`, both `[groups, outputs, inputs]`, in memory of its own.
+    """
+
+    def error(delta: Tensor) -> Tensor:
+        matrix = layer.matrix(blocks.join(delta))
+        return blocks.split(layer.weight(passed(matrix).mul_(matrix))).sum(1)
+
+    return error

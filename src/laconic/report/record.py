@@ -1,0 +1,136 @@
+"""A report as pure data: everything that a page says, and nothing that has to be looked up elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from laconic.core.budget import Budget
+from laconic.core.errors import ArtifactError
+from laconic.core.target import Target
+from laconic.measure import Figures
+from laconic.measure.record import RECORD
+
+
+@dataclass(frozen=True, kw_only=True, config=RECORD)
+class Attempt:
+    """One plan that was tried and measured.
+
+    Args:
+        name: short, such as `"int8"`.
+        plan: what it does, in a sentence.
+        figures: what was measured of it.
+        accepted: this is the one that was returned; the others were taken back.
+        why: the reason for either, in words.
+    """
+
+    name: str
+    plan: str
+    figures: Figures
+    accepted: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, config=RECORD)
+class LayerRow:
+    """One layer, before and after.
+
+    Args:
+        name: its path in the model, such as `"features.0"`.
+        kind: such as `"Conv2d"`.
+        parameters: of the original layer.
+        bytes_before: of its weights in the original file.
+        bytes_after: of its weights in the compressed file.
+        done: what was done to it, in words.
+        kernel: what the runtime runs it with; None where that is not known.
+        why: the reason for what was done or left, in words.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    bytes_before: int
+    bytes_after: int
+    done: str
+    kernel: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=RECORD)
+class Report:
+    """A compression, from question to evidence.
+
+    Args:
+        title: of the page.
+        model: what was compressed, in words.
+        task: what it was judged on, in words, such as `"360 held-out digits"`.
+        target: where it runs; latency is judged at its number of threads.
+        budget: the limits that were asked for.
+        misses: limits that were not met, in words; empty when the budget holds.
+        original: figures of the original.
+        compressed: figures of what was returned.
+        attempts: every plan tried, in order.
+        layers: every layer with weights, in the model's order.
+        plan_words: the plan that was applied, one edit a line.
+        methods: how each figure was measured: (figure, method).
+        command: the exact command that repeats the run.
+        facts: versions and machine: (name, value).
+        warnings: what the reader must know before trusting the result.
+        seconds: time of each stage: (stage, seconds).
+
+    Guarantees:
+        `Report.from_json(report.to_json())` equals `report`.
+    """
+
+    title: str
+    model: str
+    task: str
+    target: Target
+    budget: Budget
+    misses: tuple[str, ...] = ()
+    original: Figures
+    compressed: Figures
+    attempts: tuple[Attempt, ...] = ()
+    layers: tuple[LayerRow, ...] = ()
+    plan_words: tuple[str, ...] = ()
+    methods: tuple[tuple[str, str], ...] = ()
+    command: str
+    facts: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def met(self) -> bool:
+        """Whether every limit holds; True without limits."""
+        return not self.misses
+
+    @property
+    def limited(self) -> bool:
+        """Whether there was any limit."""
+        return self.budget != Budget()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns JSON values."""
+        found: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return found
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Report:
+        """Undoes `to_json`.
+
+        Raises:
+            ArtifactError: a key is unknown or missing, or a value makes no sense; the message names the first such.
+        """
+        try:
+            return _ADAPTER.validate_python(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            what = first["msg"].rstrip(".")
+            raise ArtifactError(f"Report.{where}: {what}. The file is damaged or of another version.") from error
+
+
+_ADAPTER = TypeAdapter(Report)

@@ -1,0 +1,54 @@
+"""The report in a terminal or a pipe: the answer, the comparison, what was missed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from laconic.report.headline import headline, verdict
+from laconic.report.record import Report
+from laconic.report.row import Cell, Row, Verdict
+from laconic.report.table import rows
+
+RANGES = "Ranges: the middle half of the repeats for latencies, 95 % confidence intervals elsewhere.\n"
+COLOURS: dict[Verdict, str] = {"better": "green", "worse": "red", "same": "", "none": "dim"}
+
+
+def summary(report: Report) -> RenderableType:
+    """Returns the report in short, for `rich.console.Console.print`; readable without colour and at 80 columns."""
+    met = "green" if report.met else "bold red"
+    return Group(
+        Text(headline(report), style="bold"),
+        Text(f"{report.title}. Measured on {report.task}; {report.target}.", style="dim"),
+        comparison(rows(report.original, report.compressed)),
+        Text(RANGES, style="dim"),
+        Text(verdict(report), style=met if report.limited else ""),
+        *(_item(miss, "red") for miss in report.misses),
+        *(_item(f"Warning: {warning}", "yellow") for warning in report.warnings),
+    )
+
+
+def comparison(lines: Iterable[Row]) -> Table:
+    """Returns the table original | compressed | ratio."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, expand=False)
+    table.add_column("", min_width=16, max_width=21)
+    for title in ("original", "compressed", "ratio"):
+        table.add_column(title, min_width=15, overflow="fold")
+    for row in lines:
+        ratio = _text(row.ratio, COLOURS[row.verdict], COLOURS[row.verdict])
+        table.add_row(Text(row.figure), _text(row.original), _text(row.compressed), ratio)
+    return table
+
+
+def _text(cell: Cell, style: str = "", detail_style: str = "dim") -> Text:
+    text = Text(cell.value, style)
+    return text.append(f"\n{cell.detail}", detail_style) if cell.detail else text
+
+
+def _item(words: str, style: str) -> Padding:
+    return Padding(Text(f"- {words}", style=style), (0, 0, 0, 2))

@@ -1,0 +1,31 @@
+"""The one training loop, for labels and for teachers; what is learned from a teacher is said in `laconic.distill`."""
+
+from laconic.train.imitation import distillation
+from laconic.train.loop import Progress, Trained, train
+from laconic.train.mean_teacher import mean_teacher
+from laconic.train.mutual import mutual
+from laconic.train.objective import Moment, Objective, supervised
+from laconic.train.optimizer import SGD, AdamW
+from laconic.train.schedule import Constant, Cosine, Linear
+from laconic.train.teach import default_loss, distill
+from laconic.train.training import Training
+
+__all__ = [
+    "SGD",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Linear",
+    "Moment",
+    "Objective",
+    "Progress",
+    "Trained",
+    "Training",
+    "default_loss",
+    "distill",
+    "distillation",
+    "mean_teacher",
+    "mutual",
+    "supervised",
+    "train",
+]

@@ -1,0 +1,202 @@
+"""One training run: its moving parts, one step, and how it is saved and taken up again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from laconic.core.errors import DataError, LaconicError, TrainingError, invalid
+from laconic.core.task import Batch, Task
+from laconic.train import randomness
+from laconic.train.checkpoint import check_identity, identity, read_checkpoint, write_checkpoint
+from laconic.train.feed import Position, feed, share
+from laconic.train.objective import Moment, Objective
+from laconic.train.optimizer import join
+from laconic.train.place import Accelerator, to_training
+from laconic.train.training import Training
+
+
+@final
+class Run:
+    """A model on its way from step 0 to step `total`.
+
+    Args:
+        model: in train mode, on the accelerator's device.
+        task: how to read batches.
+        training: how to train.
+        objective: what to minimise.
+        accelerator: where to train.
+    """
+
+    def __init__(
+        self, model: nn.Module, task: Task, training: Training, objective: Objective, accelerator: Accelerator
+    ) -> None:
+        self.training, self.objective, self.accelerator = training, objective, accelerator
+        self.total = training.total_steps(task.loader("train"))
+        self.step = 0
+        self.losses: dict[str, float] = {}
+        self.model = model
+        self.optimizer = training.optimizer(model)
+        self.position = Position()
+        self.parts = None if objective.parts is None else self._build(objective.parts, task)
+        self.own = [] if self.parts is None else [p for p in self.parts.parameters() if p.requires_grad]
+        join(self.optimizer, self.own)
+        self.parameters = [*model.parameters(), *self.own]
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.parallel_model, scaled = accelerator.prepare(model, self.optimizer)
+        # accelerate's own step looks for an optional package every time (0.2 ms); it is needed only to scale gradients.
+        self.take_step = self.optimizer.step if accelerator.scaler is None else scaled.step
+        self.random: dict[str, Tensor] = {}
+        self.batches = feed(task, seed=training.seed, position=self.position, entered=self._restore_random)
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is the only process."""
+        return bool(self.accelerator.num_processes == 1)
+
+    @property
+    def loss(self) -> float:
+        """The loss of the last step."""
+        return math.fsum(self.losses.values())
+
+    @property
+    def _moment(self) -> Moment:
+        return Moment(progress=self.step / self.total, parts=self.parts)
+
+    def advance(self) -> None:
+        """Makes one step.
+
+        Raises:
+            DataError: the batch does not fit the model, or the loader is empty.
+            TrainingError: the loss is not finite; the weights are those before the step.
+        """
+        whole = next(self.batches)
+        batch, weight = share(whole, self.accelerator.process_index, self.accelerator.num_processes)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.training.schedule(self.step, self.total)
+        terms = self._terms(batch.to(self.accelerator.device))
+        self.accelerator.backward(sum(terms.values()) * weight)
+        self._share_gradients()
+        # Read only here, so that a GPU has work while this waits for it.
+        self.losses = self._finite(terms)
+        if self.training.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.parameters, self.training.clip_norm)
+        self.take_step()
+        self.optimizer.zero_grad()
+        if self.objective.after is not None:
+            self.objective.after(self.model, self._moment)
+        self.step += 1
+
+    def _build(self, parts: Callable[[nn.Module, Batch], nn.Module], task: Task) -> nn.Module:
+        """Builds what the objective has of its own from the run's first batch."""
+        first = feed(task, seed=self.training.seed, position=Position(), entered=self._restore_random)
+        batch = next(first).to(self.accelerator.device)
+        self.model.eval()
+        with self._misfits(batch):
+            built = parts(self.model, batch)
+        to_training(self.model, noise=self.training.noise)
+        return built.to(self.accelerator.device)
+
+    def _share_gradients(self) -> None:
+        # What the objective has of its own is small, and asked outside the model's forward pass: averaged by hand.
+        if not self.alone:
+            for parameter in self.own:
+                if parameter.grad is not None:
+                    parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
+
+    def _terms(self, batch: Batch) -> Mapping[str, Tensor]:
+        with self._misfits(batch):
+            terms = self.objective.terms(self.parallel_model, batch, self._moment)
+        for name, term in terms.items():
+            if term.dim() > 0:
+                raise invalid(f"train: loss term {name!r}", list(term.shape), "a scalar", "Average it with .mean().")
+        return terms
+
+    @contextmanager
+    def _misfits(self, batch: Batch) -> Iterator[None]:
+        """Adds to an error which batch it happened on."""
+        try:
+            yield
+        except (LaconicError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+            labels = "none" if batch.labels is None else list(batch.labels.shape)
+            number, epoch = max(self.position.batch, 1), self.position.epoch + 1
+            raise DataError(
+                f"Task.train: the model fails on batch {number} of epoch {epoch} (inputs "
+                f"{[list(t.shape) for t in batch.inputs]}, labels {labels}): {type(error).__name__}: "
+                f"{' '.join(str(error).split())}"
+            ) from error
+
+    def _finite(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
+        losses = {name: term.item() for name, term in terms.items()}
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"train: the loss term {name!r} is {loss} at step {self.step + 1} of {self.total}; expected a "
+                    "finite number. Lower the learning rate, clip gradients, or look for NaN in weights and data."
+                )
+        return losses
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint; every process takes part, the first one writes."""
+        captured = randomness.capture(self.accelerator.device)
+        random = {name: self._gather(tensor) for name, tensor in captured.items()}
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        state = {
+            "identity": self._identity(),
+            "step": self.step,
+            "epoch": self.position.epoch,
+            "batch": self.position.batch,
+            "losses": self.losses,
+            "model": dict(self.model.state_dict(keep_vars=True)),
+            "parts": {} if self.parts is None else dict(self.parts.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "random": random,
+        }
+        write_checkpoint(path, state)
+
+    def load(self, path: Path) -> None:
+        """Goes on where a checkpoint of the same run was written.
+
+        Raises:
+            ArtifactError: the file is damaged.
+            TrainingError: it is of another run.
+        """
+        state: dict[str, Any] = read_checkpoint(path)
+        check_identity(path, state["identity"], self._identity())
+        self.step, self.losses = state["step"], state["losses"]
+        self.position.epoch, self.position.batch = state["epoch"], state["batch"]
+        self.model.load_state_dict(state["model"])
+        if self.parts is not None:
+            self.parts.load_state_dict(state["parts"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.random = {name: rows[self.accelerator.process_index] for name, rows in state["random"].items()}
+
+    def _identity(self) -> dict[str, str]:
+        return identity(
+            self.model,
+            **self.training.describe(),
+            objective=self.objective.name,
+            parts="none" if self.parts is None else identity(self.parts)["model"],
+            total=f"{self.total} steps",
+            place=f"{self.accelerator.num_processes} processes, precision {self.accelerator.mixed_precision}",
+        )
+
+    def _gather(self, tensor: Tensor) -> Tensor:
+        rows: Tensor = self.accelerator.gather(tensor[None].to(self.accelerator.device))
+        return rows.cpu()
+
+    def _restore_random(self) -> None:
+        randomness.restore(self.random, self.accelerator.device)

@@ -1,0 +1,56 @@
+"""A student learns from a teacher, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from laconic.core.task import Task
+from laconic.distill import DistillationLoss, Match, SoftLabels, SquaredError
+from laconic.train.imitation import distillation
+from laconic.train.loop import Progress, train
+from laconic.train.training import Training
+
+
+def default_loss(task: Task) -> DistillationLoss:
+    """Returns what is matched unless one says otherwise: outputs of a regression, else soft labels at temperature 2."""
+    return SquaredError() if task.score.regression else SoftLabels(temperature=2.0)
+
+
+def distill(
+    teacher: nn.Module,
+    student: nn.Module,
+    task: Task,
+    *,
+    loss: DistillationLoss | None = None,
+    match: Sequence[Match] = (),
+    training: Training | None = None,
+    epochs: int = 10,
+    work: str | Path | None = None,
+    progress: Progress | None = None,
+) -> nn.Module:
+    """Trains a student to answer like its teacher, and returns it; the student is trained in place.
+
+    Args:
+        teacher: left as it is.
+        student: any module that answers the same task in the same shape.
+        task: `task.train` is the data; it needs no labels unless the loss wants them.
+        loss: how the answers are compared; None: `default_loss(task)`.
+        match: layers that are to be alike as well.
+        training: how to train; None: AdamW with a cosine schedule for `epochs`.
+        epochs: passes over the data, if `training` is not given.
+        work: folder for the checkpoint, from which a run that was killed goes on.
+        progress: called after every step.
+
+    Raises:
+        ModelError: teacher and student do not answer in the same shape.
+        UsageError: a match whose module does not exist or is not called exactly once, or whose shapes do not fit.
+        DataError: no training data, or a batch that does not fit.
+        TrainingError: a loss that is not finite.
+    """
+    objective = distillation(teacher, task, loss or default_loss(task), match)
+    return train(
+        student, task, training or Training(epochs=epochs), objective=objective, work=work, progress=progress
+    ).model

@@ -1,0 +1,76 @@
+"""What a person names on the command line: models and data, right and wrong."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import laconic
+
+NOT_A_FUNCTION = 3
+
+
+def build() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 4))
+
+
+def narrow() -> nn.Module:
+    return nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+
+
+def no_module() -> str:
+    return "a model"
+
+
+def raising() -> nn.Module:
+    raise FileNotFoundError("net.cfg\nis not here")
+
+
+def pairs() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 16, generator=generator)
+    return x, x[:, :4].argmax(1)
+
+
+def loaders() -> tuple[DataLoader, DataLoader]:
+    """Shuffled by PyTorch's global generator, which is in another state in every process."""
+    torch.seed()
+    data = TensorDataset(*pairs())
+    return DataLoader(data, batch_size=8, shuffle=True), DataLoader(data, batch_size=32)
+
+
+def task() -> laconic.Task:
+    train, evaluate = loaders()
+    return laconic.Task(train=train, evaluate=evaluate)
+
+
+def misspelt() -> dict[str, object]:
+    return {"evaluate": [pairs()], "metrics": "accuracy"}
+
+
+def shuffled() -> laconic.Task:
+    return laconic.Task(evaluate=loaders()[0])
+
+
+def out_of_range() -> laconic.Task:
+    x, y = pairs()
+    return laconic.Task(evaluate=[(x, y + 2)])
+
+
+def misshapen() -> laconic.Task:
+    x, y = pairs()
+    return laconic.Task(evaluate=[(x[:, :15], y)])
+
+
+def empty() -> laconic.Task:
+    return laconic.Task(evaluate=[])
+
+
+def without_weights() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.ReLU())
+
+
+def not_a_number() -> nn.Module:
+    model = build()
+    model[0].weight.data[0, 0] = torch.nan
+    return model

@@ -1,0 +1,143 @@
+"""Small weights, codings, edits and models that the tests of core share."""
+
+import torch
+from torch import Tensor, nn
+
+from laconic.core.blocks import Blocks
+from laconic.core.codings import AffineGrid, Coding, Dense
+from laconic.core.edit import ActivationGrid, Cut, Recode, RoundActivation, Slice, Swap
+from laconic.core.plan import Plan
+from laconic.core.spec import Identity, LowRank
+
+
+def symmetric(weight: Tensor, bits: int = 4, axis: int | None = 0, group_size: int | None = None) -> AffineGrid:
+    """A grid that reaches the largest weight of every block."""
+    blocks = Blocks(shape=tuple(weight.shape), axis=axis, group_size=group_size)
+    scale = blocks.split(weight.detach()).abs().amax(1).clamp(min=1e-3) / (2 ** (bits - 1) - 1)
+    return AffineGrid.fit(weight, bits=bits, blocks=blocks, scale=scale, zero_point=None)
+
+
+def asymmetric(weight: Tensor, bits: int = 4, axis: int | None = 0) -> AffineGrid:
+    """A grid from the smallest weight to the largest, zero included."""
+    blocks = Blocks(shape=tuple(weight.shape), axis=axis)
+    rows = blocks.split(weight.detach())
+    low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
+    scale = (high - low).clamp(min=1e-3) / (2**bits - 1)
+    return AffineGrid.fit(weight, bits=bits, blocks=blocks, scale=scale, zero_point=(-low / scale).round())
+
+
+def sample_codings() -> dict[str, Coding]:
+    """At least one coding of every kind in `codings.ALL`; who adds a kind adds its samples here."""
+    weight = torch.randn(6, 5, 3, generator=torch.Generator().manual_seed(0))
+    return {
+        "symmetric per tensor": symmetric(weight, 8, None),
+        "symmetric per channel": symmetric(weight, 4),
+        "symmetric per inner channel": symmetric(weight, 3, 1),
+        "symmetric per group, padded": symmetric(weight, 5, 0, 4),
+        "asymmetric per channel": asymmetric(weight, 2),
+        "asymmetric per tensor": asymmetric(weight, 7, None),
+        "one element": symmetric(torch.tensor([[0.7]]), 4),
+        "no dimension": symmetric(torch.tensor(-0.7), 4, None),
+        "no element": empty(),
+        "dense": Dense.of(weight),
+    }
+
+
+def empty() -> AffineGrid:
+    """A grid for a weight without elements."""
+    return AffineGrid.fit(
+        torch.zeros(3, 0), bits=4, blocks=Blocks(shape=(3, 0), axis=0), scale=torch.ones(3), zero_point=None
+    )
+
+
+GRID = ActivationGrid(bits=8, scale=0.05, zero_point=120)
+
+
+class Tied(nn.Module):
+    """An embedding whose weight is also the output layer's, with a hidden layer, a norm and a module used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.hidden = nn.Linear(6, 6)
+        self.again = self.hidden
+        self.norm = nn.BatchNorm1d(6)
+        self.out = nn.Linear(6, 11, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Returns `[n, 11]` from `[n]` tokens."""
+        hidden = torch.relu(self.hidden(self.embed(tokens)))
+        return self.out(self.norm(self.again(hidden)))
+
+
+TOKENS = torch.arange(11)
+
+
+def tied() -> Tied:
+    """The model, with running statistics that are not the initial ones, in eval mode."""
+    torch.manual_seed(1)
+    model = Tied()
+    model(TOKENS)
+    return model.eval()
+
+
+class Net(nn.Module):
+    """Convolution, norm, two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.fc1 = nn.Linear(8, 10)
+        self.fc2 = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `[n, 4]` from `[n, 3, h, w]`."""
+        pooled = torch.relu(self.norm(self.conv(x))).mean((2, 3))
+        return self.fc2(torch.relu(self.fc1(pooled)))
+
+
+def net() -> Net:
+    """The model, with running statistics that are not the initial ones, in eval mode."""
+    torch.manual_seed(2)
+    model = Net()
+    model(images())
+    return model.eval()
+
+
+def images() -> Tensor:
+    """Four images for `Net`."""
+    return torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(3))
+
+
+def cut_conv() -> Cut:
+    """Three of `Net.conv`'s eight channels go."""
+    keep = torch.tensor([0, 2, 3, 6, 7])
+    outputs = ("conv.weight", "conv.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var")
+    return Cut(
+        axis="conv's channels",
+        slices=(*(Slice(name, 0, keep) for name in outputs), Slice("fc1.weight", 1, keep)),
+        attributes=(("conv", "out_channels", 5), ("norm", "num_features", 5), ("fc1", "in_features", 5)),
+    )
+
+
+def low_rank(linear: nn.Linear, rank: int) -> LowRank:
+    """The best approximation of a linear layer by a product of that rank."""
+    u, s, v = torch.linalg.svd(linear.weight.detach())
+    return LowRank(s[:rank, None] * v[:rank], u[:, :rank])
+
+
+def every_edit(model: Net) -> Plan:
+    """A plan for `Net` with an edit of every kind."""
+    return Plan.of(
+        [
+            cut_conv(),
+            Swap("fc2", low_rank(model.fc2, 2)),
+            Recode("fc1.bias", asymmetric(model.fc1.bias, 4, None)),
+            Recode("fc2.0.weight", symmetric(low_rank(model.fc2, 2).first, 8)),
+            RoundActivation("conv", "input", GRID),
+            RoundActivation("fc1", "output", GRID),
+            Swap("norm", Identity()),
+        ]
+    )

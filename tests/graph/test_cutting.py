@@ -1,0 +1,72 @@
+import torch
+from torch import nn
+
+from laconic.graph import capture
+from laconic.graph.axes import axes
+from laconic.graph.cutting import cut
+
+from .axes.patterns import PATTERNS, analysed
+
+
+def test_original_stays_as_it_is():
+    model, found, inputs = analysed("plain_cnn")
+    before = [p.clone() for p in model.parameters()]
+    expected = found.graph.program.module()(*inputs)
+    cut(found, {axis: torch.arange(1) for axis in found})
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert torch.equal(found.graph.program.module()(*inputs), expected)
+
+
+def test_training_the_cut_model_leaves_the_original_alone():
+    model, found, _ = analysed("plain_cnn")
+    before = [p.clone() for p in model.parameters()]
+    with torch.no_grad():
+        for parameter in cut(found, {found.axes[0]: torch.arange(2)}).parameters():
+            parameter.zero_()
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_cut_model_takes_any_batch_size():
+    _, found, (x,) = analysed("transformer_layer")
+    smaller = cut(found, {axis: torch.arange(axis.size // 2) for axis in found})
+    assert smaller(torch.cat([x, x, x])).shape == (6, 5, 2)
+
+
+def test_every_parameter_of_the_cut_model_gets_a_gradient():
+    _, found, inputs = analysed("plain_cnn")
+    smaller = cut(found, {axis: torch.arange(2) for axis in found})
+    smaller(*inputs).sum().backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in smaller.parameters())
+
+
+def test_ties_and_frozen_parameters_survive():
+    model, inputs = PATTERNS["tied_embedding"]()
+    model.embed.weight.requires_grad_(False)
+    found = axes(capture(model, inputs))
+    smaller = cut(found, {found["embed.weight[1]"]: torch.arange(3)})
+    assert smaller.embed.weight.shape == (9, 3)
+    assert not smaller.embed.weight.requires_grad and smaller.up.weight.requires_grad
+
+
+def test_nothing_cut_is_the_same_model():
+    model, found, inputs = analysed("window_attention")
+    torch.testing.assert_close(cut(found, {})(*inputs), model(*inputs))
+
+
+def test_scale_of_attention_stays_that_of_the_original_width():
+    _, found, _ = analysed("native_grouped_query_attention")
+    width = next(a for a in found if a.kind == "head width" and len(a.slices) == 4)
+    smaller = cut(found, {width: torch.arange(2)})
+    (attention,) = (n for n in smaller.graph.nodes if "attention" in str(n.target))
+    assert attention.kwargs["scale"] == 4**-0.5
+
+
+def test_cut_model_can_be_captured_and_cut_again():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.randn(3, 4)
+    found = axes(capture(model, (x,)))
+    once = cut(found, {found["0.weight[0]"]: torch.arange(6)})
+    again = axes(capture(once, (x,)))
+    twice = cut(again, {again["0.weight[0]"]: torch.tensor([0, 2])})
+    both = cut(found, {found["0.weight[0]"]: torch.tensor([0, 2])})
+    torch.testing.assert_close(twice(x), both(x))

@@ -1,0 +1,77 @@
+import pytest
+import torch
+from torch import nn
+
+from laconic.calibrate import calibrate
+from laconic.core.apply import apply
+from laconic.core.edit import RoundActivation
+from laconic.core.errors import ModelError, UsageError
+from laconic.core.task import Task
+from laconic.measure import kl_divergence
+from laconic.quantize import MinMax, quantize
+
+
+def network() -> nn.Module:
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(8 * 16, 10)).eval()
+
+
+def smooth(count: int, seed: int) -> torch.Tensor:
+    """Images whose neighbours resemble each other, so that inputs are correlated as real ones are."""
+    noise = torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+    return nn.functional.avg_pool2d(noise, 5, stride=1).mul(5)
+
+
+TASK = Task(evaluate=[smooth(64, seed) for seed in range(4)])
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_compensated_weights_stay_nearer_to_the_original_than_rounded_ones(bits):
+    model = network()
+    evidence = calibrate(model, TASK, gradients=False)
+    held_out = smooth(256, seed=99)
+
+    def distance(compensate: bool) -> float:
+        plan = quantize(model, TASK, bits=bits, compensate=compensate, evidence=evidence)
+        with torch.no_grad():
+            return kl_divergence(model(held_out), apply(model, plan)(held_out)).mean().item()
+
+    assert distance(True) < distance(False)
+
+
+@pytest.mark.parametrize("activation_bits", [None, 4])
+def test_layers_rounded_in_order_stay_nearer_still(activation_bits):
+    model, held_out = network(), smooth(256, seed=99)
+    evidence = calibrate(model, TASK, gradients=False)
+
+    def distance(in_order: bool) -> float:
+        plan = quantize(model, TASK, bits=2, activation_bits=activation_bits, in_order=in_order, evidence=evidence)
+        assert len({edit.where for edit in plan}) == len(plan)
+        with torch.no_grad():
+            return kl_divergence(model(held_out), apply(model, plan)(held_out)).mean().item()
+
+    assert distance(True) < 0.9 * distance(False)
+
+
+def test_a_plan_names_every_weight_and_asks_for_activations_only_if_told():
+    model = network()
+    weights = quantize(model, TASK, bits=4)
+    assert [edit.where for edit in weights] == ["0.weight", "3.weight", "6.weight"]
+    both = quantize(model, TASK, bits=4, activation_bits=8)
+    assert both.edits[:3] == weights.edits
+    assert {type(edit) for edit in both.edits[3:]} == {RoundActivation}
+
+
+def test_settings_reach_the_technique():
+    plan = quantize(network(), TASK, bits=5, per=9, symmetric=False, range=MinMax(), compensate=False)
+    assert {str(edit.coding) for edit in plan.recodes} == {"5-bit asymmetric grid per group of 9"}
+
+
+def test_a_model_without_weights_to_recode_is_refused():
+    with pytest.raises(ModelError, match="nothing to quantize"):
+        quantize(nn.Sequential(nn.BatchNorm2d(3)), TASK)
+
+
+def test_bits_outside_the_range_are_refused():
+    with pytest.raises(UsageError, match="bits"):
+        quantize(network(), TASK, bits=1)

@@ -1,0 +1,64 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_samples import matched_run, uneven_run
+
+SCRIPT = """
+import sys
+from safetensors.torch import save_file
+from training_samples import matched_run, uneven_run
+
+work, result, last = sys.argv[1:]
+
+
+def stop(step, total, loss):
+    if step == int(last):
+        raise SystemExit(7)
+
+
+trained = {"uneven": uneven_run(work, progress=stop), "matched": matched_run()}
+save_file({f"{name} {k}": v for name, run in trained.items() for k, v in run.model.state_dict().items()}, result)
+"""
+
+
+def run_two(folder: Path, stop_after: int = 0) -> Path:
+    """Trains in two processes that talk over gloo; returns the weights of the second."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder), str(folder / f"weights-{rank}"), str(stop_after)],
+            cwd=Path(__file__).parent,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        _, errors = process.communicate(timeout=200)
+        assert (process.returncode == 0) == (stop_after == 0), errors
+    return folder / "weights-1"
+
+
+def test_two_processes_give_the_same_weights_as_one_with_the_same_global_batch(tmp_path: Path) -> None:
+    two = load_file(run_two(tmp_path))
+    for run, trained in {"uneven": uneven_run(), "matched": matched_run()}.items():
+        for name, one in trained.model.state_dict().items():
+            torch.testing.assert_close(two[f"{run} {name}"], one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_that_stop_and_resume_give_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+    whole = load_file(run_two(tmp_path / "whole"))
+    run_two(tmp_path / "stopped", stop_after=5)
+    resumed = load_file(run_two(tmp_path / "stopped"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
