@@ -49,20 +49,19 @@ def test_what_the_action_raises_reaches_the_caller() -> None:
 
 
 def test_what_one_function_raises_ends_the_others() -> None:
-    steps, ended = Lockstep(lambda place, values: values), []
+    steps, waited = Lockstep(lambda place, values: values), []
 
     def waiting() -> None:
-        try:
-            steps.meet("here", 0)
-        finally:
-            ended.append(True)
+        waited.append(threading.current_thread())
+        steps.meet("here", 0)
 
     def failing() -> None:
         raise KeyError("this one")
 
     with pytest.raises(KeyError, match="this one"):
         steps.run([waiting, failing, waiting])
-    assert threading.active_count() == 1
+    assert len(waited) == 2
+    assert not any(thread.is_alive() for thread in waited)
 
 
 @pytest.mark.parametrize("other", [["there"], [], ["here", "there"]])

@@ -20,7 +20,7 @@ def start(work: Path) -> "subprocess.Popen[str]":
 
 
 def test_a_run_killed_at_a_random_step_and_resumed_gives_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
-    victim_step = random.randrange(2, 130)
+    victim_step = random.randrange(2, 60)  # Far from the end, which it may come nearer to before it is hit.
     victim = start(tmp_path)
     assert victim.stdout is not None
     for line in victim.stdout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -40,9 +41,11 @@ def accelerator_for(precision: Precision | None) -> Accelerator:
 
 
 def _leave_group() -> None:
-    # A process that ends while gloo's threads run is aborted now and then, after all its work is done.
+    # A process that ends while one of gloo's threads still drops a tensor is aborted, after all its work is done. DDP
+    # keeps those threads alive whatever is destroyed; asleep, this one leaves them the interpreter to finish with.
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        time.sleep(0.1)
 
 
 @contextmanager
