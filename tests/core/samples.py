@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.blocks import Blocks
-from laconic.core.codings import AffineGrid, Coding, Dense
+from laconic.core.codings import AffineGrid, Coding, Dense, Half, Sparse
 from laconic.core.edit import ActivationGrid, Cut, Recode, RoundActivation, Slice, Swap
 from laconic.core.plan import Plan
 from laconic.core.spec import Identity, LowRank
@@ -40,6 +40,28 @@ def sample_codings() -> dict[str, Coding]:
         "no dimension": symmetric(torch.tensor(-0.7), 4, None),
         "no element": empty(),
         "dense": Dense.of(weight),
+        "half": Half.of(weight),
+        **sparse_samples(weight),
+    }
+
+
+def sparse_samples(weight: Tensor) -> dict[str, Coding]:
+    """Masks of every format, around several codings."""
+    large, few = weight.abs() > 0.6, torch.zeros_like(weight, dtype=torch.bool)
+    few.flatten()[[3, 80]] = True
+    pairs = torch.zeros(6, 15, dtype=torch.bool)
+    pairs[:, [1, 2, 4, 7, 8, 9, 13, 14]] = True
+    rows = torch.tensor([True, True, False, False, True, True])[:, None, None].expand_as(weight)
+    return {
+        "sparse by bitmap": Sparse.of(weight, large),
+        "sparse by gaps": Sparse.of(weight, few, inner=Half.of(weight)),
+        "sparse 2:4, padded": Sparse.of(weight, pairs.view(6, 5, 3), n_of_m=(2, 4)),
+        "sparse in blocks, cut off": Sparse.of(weight, rows, block=(2, 4)),
+        "mask, then grid": Sparse.of(weight, large, inner=symmetric(weight, 3, 0, 4)),
+        "mask, then asymmetric grid": Sparse.of(weight, large, inner=asymmetric(weight, 8, None)),
+        "all zero": Sparse.of(torch.zeros(2, 3)),
+        "sparse without dimension": Sparse.of(torch.tensor(0.3)),
+        "sparse without element": Sparse.of(torch.zeros(3, 0)),
     }
 
 

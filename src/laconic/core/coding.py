@@ -38,6 +38,16 @@ class Coding(Stored):
         return self.encode(weight).decode().to(weight.device)
 
     @property
+    def per_element(self) -> tuple[str, int] | None:
+        """Name of the stored tensor that holds one code an element, in row-major order, and the bits of a code.
+
+        Codes of fewer than 8 bits are packed (`core.bits`), integer ones are one-dimensional, floats have the coding's
+        shape. None: no tensor is like this. A mask leaves out the codes of zeros, and an entropy coder sees each by
+        itself.
+        """
+        return None
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of what is stored."""
         return sum(t.numel() * t.element_size() for t in self.tensors().values())

@@ -3,7 +3,9 @@
 from laconic.core.coding import Coding
 from laconic.core.codings.affine import AffineGrid
 from laconic.core.codings.dense import Dense
+from laconic.core.codings.half import Half
+from laconic.core.codings.sparse import Sparse
 
-ALL: tuple[type[Coding], ...] = (AffineGrid, Dense)
+ALL: tuple[type[Coding], ...] = (AffineGrid, Dense, Half, Sparse)
 
-__all__ = ["ALL", "AffineGrid", "Coding", "Dense"]
+__all__ = ["ALL", "AffineGrid", "Coding", "Dense", "Half", "Sparse"]

@@ -84,6 +84,11 @@ class AffineGrid(Coding):
         return self.blocks.shape
 
     @property
+    def per_element(self) -> tuple[str, int]:
+        """The codes."""
+        return "codes", self.bits
+
+    @property
     def lowest(self) -> int:
         """The smallest code."""
         return -(2 ** (self.bits - 1)) if self.symmetric else 0

@@ -46,6 +46,11 @@ class Dense(Coding):
         """Shape of the values."""
         return tuple(self.values.shape)
 
+    @property
+    def per_element(self) -> tuple[str, int]:
+        """The values, 32 bits each."""
+        return "values", 32
+
     def decode(self) -> Tensor:
         """Returns the values."""
         return self.values.clone()
