@@ -18,6 +18,7 @@ from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.distill import SoftLabels, SquaredError
 from laconic.export.artifact import load_into, verify
+from laconic.graph.axes import axes
 from laconic.pipeline import Recovery, Result, compress
 from laconic.prune import Pruned, migrate, prune
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
@@ -50,6 +51,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "apply",
+    "axes",
     "calibrate",
     "compress",
     "distill",

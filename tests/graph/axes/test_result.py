@@ -71,6 +71,6 @@ def test_unknown_axis_is_an_error_that_lists_the_known():
 
 def test_table_shows_axes_and_what_is_frozen_by_whom():
     text = str(small())
-    assert "0.weight[0]" in text and "channels" in text and "1.running_var[0]" in text
-    assert "frozen by aten.conv2d.default in 0: 0.weight[2], 0.weight[3]" in text
-    assert "frozen by the model's input: 0.weight[1]" in text
+    assert "0.weight[0]" in text and "channels" in text and "1.{weight,bias,running_mean,running_var}[0]" in text
+    assert "conv2d: kernel positions  0.weight[2,3]" in text
+    assert "the model's input         0.weight[1]" in text

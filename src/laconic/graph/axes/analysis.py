@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from laconic.graph.axes.expression import BATCH_STAND_INS, Atom, Expr, atoms_in
 from laconic.graph.axes.result import Axes, Axis, AxisSlice, FrozenDim, Resolved
 from laconic.graph.axes.rules import rule_for
 from laconic.graph.capture import Graph, capture
+from laconic.graph.example import Example, example_inputs
 from laconic.graph.operators import module_of, target_of
 from laconic.graph.weights import weight_names
 
@@ -24,7 +25,7 @@ KINDS = ("hidden state", "heads", "head width", "residual stream", "embedding wi
 """Kinds by precedence; an axis with none of these roles is made of neurons."""
 
 
-def axes(model: nn.Module | Graph, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Axes:
+def axes(model: nn.Module | Graph, example: Example = (), kwargs: Mapping[str, Any] | None = None) -> Axes:
     """Finds every set of coupled slices that can be cut, and what cannot be and why.
 
     Every dimension of every tensor becomes an expression in atoms; each operator's rule unifies what it couples. What
@@ -32,11 +33,13 @@ def axes(model: nn.Module | Graph, args: Sequence[Any] = (), kwargs: Mapping[str
 
     Args:
         model: a model, or a graph that is captured already.
-        args: example positional inputs for a model.
-        kwargs: example named inputs for a model.
+        example: what to call a model with: a tensor, a sequence of positional inputs, a mapping of named ones, or a
+            `Task`, whose first calibration samples are taken. Not needed for a graph.
+        kwargs: named inputs beside positional ones.
 
     Raises:
         ModelError: the model cannot be captured.
+        UsageError: the example is none of these.
 
     Guarantees:
         The time is polynomial in the size of the graph, and bounded.
@@ -44,14 +47,27 @@ def axes(model: nn.Module | Graph, args: Sequence[Any] = (), kwargs: Mapping[str
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-        >>> [(axis.name, axis.size, axis.kind) for axis in axes(model, (torch.zeros(5, 3),))]
-        [('0.weight[0]', 4, 'neurons')]
+        >>> print(axes(model, torch.zeros(5, 3)))
+        Sequential: 1 axis can be cut, in 3 of 4 parameters.
+        <BLANKLINE>
+        axis         size  kind     each
+        0.weight[0]     4  neurons     6
+            0.{weight,bias}[0], 2.weight[1]
+        <BLANKLINE>
+        frozen by           dimensions
+        the model's input   0.weight[1]
+        the model's output  2.{weight,bias}[0]
     """
-    graph = model if isinstance(model, Graph) else capture(model, args, kwargs)
+    graph = model if isinstance(model, Graph) else _captured(model, example, kwargs)
     analysis = _Analysis(graph)
     for node in graph.nodes:
         analysis.visit(node)
     return analysis.result()
+
+
+def _captured(model: nn.Module, example: Example, kwargs: Mapping[str, Any] | None) -> Graph:
+    args, named = example_inputs(example)
+    return capture(model, args, {**named, **(kwargs or {})})
 
 
 @dataclass

@@ -13,6 +13,7 @@ from laconic.core.edit import Slice
 from laconic.core.errors import invalid
 from laconic.graph.axes.call import Dims, Result
 from laconic.graph.axes.expression import Atom, Expr, kept_mask
+from laconic.graph.axes.table import table
 from laconic.graph.capture import Graph
 
 
@@ -95,7 +96,7 @@ class Resolved:
     statistics: tuple[tuple[Node, Expr], ...]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Axes:
     """All axes of a model, in the order of its parameters.
 
@@ -144,16 +145,10 @@ class Axes:
         )
 
     def __str__(self) -> str:
-        rows = [(a.name, str(a.size), a.kind, _places(a), ", ".join(a.statistics)) for a in self.axes]
-        header = ("axis", "size", "kind", "slices", "computed over by")
-        return "\n".join([*_table([header, *rows]), "", *self._frozen_lines()])
+        return table(self)
 
-    def _frozen_lines(self) -> list[str]:
-        reasons: dict[str, list[str]] = {}
-        for dim in self.frozen:
-            for operator in dim.operators:
-                reasons.setdefault(operator, []).append(f"{dim.tensor}[{dim.dim}]")
-        return [f"frozen by {operator}: {', '.join(dims)}" for operator, dims in reasons.items()]
+    def __repr__(self) -> str:
+        return table(self)
 
 
 def _mask(axis: Axis, kept: Tensor) -> Tensor:
@@ -163,12 +158,3 @@ def _mask(axis: Axis, kept: Tensor) -> Tensor:
         raise invalid(f"keep of {axis.name}", kept.tolist(), f"at least one index below {axis.size}, each once")
     mask[indices] = True
     return mask
-
-
-def _places(axis: Axis) -> str:
-    return ", ".join(f"{s.tensor}[{s.dim}]" for s in axis.slices)
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
