@@ -1,14 +1,20 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from laconic.calibrate import calibrate
+from laconic.calibrate.predictions import pull
 from laconic.core.errors import UsageError
 from laconic.core.task import Task
 from laconic.graph import capture
 from laconic.graph.axes import axes
 from laconic.prune.importance import (
     ALL,
+    Activation,
+    Apoz,
     BatchNormScale,
     Compensated,
     Fisher,
@@ -17,14 +23,23 @@ from laconic.prune.importance import (
     Lamp,
     Magnitude,
     Random,
+    Taylor,
+    activity,
+    slopes,
 )
 
 
 def analysed(model, x, evidence=False):
     graph = capture(model, (x,))
-    task = Task(evaluate=[x])
-    found = calibrate(model, task, activations=False) if evidence else None
-    return axes(graph), Known(tensors=graph.tensors, evidence=found)
+    found, task = axes(graph), Task(evaluate=[x])
+    if not evidence:
+        return found, Known(tensors=graph.tensors)
+    return found, Known(
+        tensors=graph.tensors,
+        evidence=calibrate(model, task, activations=False),
+        slopes=slopes(model, found, task, samples=1000),
+        activity=activity(found, [((x,), {})]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +63,10 @@ def test_every_criterion_orders_all_indices_at_prices_that_are_not_negative_twic
         assert torch.equal(first.order, second.order) and torch.equal(first.price, second.price)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.needs_evidence])
-def test_missing_evidence_is_said(kind, network):
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind.needs])
+def test_what_is_missing_is_said(kind, network):
     _, _, found, known = network
-    with pytest.raises(UsageError, match="needs evidence"):
+    with pytest.raises(UsageError, match=r"needs .* Pass a Task"):
         kind().removal(found.axes[0], Known(tensors=known.tensors))
 
 
@@ -202,3 +217,79 @@ def test_an_axis_that_no_evidence_reaches_stays():
 
     found, known = analysed(Scaled(), torch.randn(4, 3), evidence=True)
     assert Compensated().removal(found.axes[0], known).price.isinf().all()
+
+
+def two_neurons():
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0], [2.0]]))
+        model[2].weight.copy_(torch.tensor([[3.0, 4.0]]))
+    return model
+
+
+def test_taylor_of_a_hand_worked_loss_on_labels():
+    # y = 3 + 8 = 11 and 22; d(y - label)^2/dy = 2 and 4; each neuron's path counts once in each of its two weights.
+    model, x = two_neurons(), torch.ones(1, 1)
+    batches = [(x, torch.tensor([[10.0]])), (2 * x, torch.tensor([[20.0]]))]
+    found = axes(capture(model, (torch.ones(2, 1),)))
+    task = Task(evaluate=batches, metric="mse")
+    known = Known(tensors=found.graph.tensors, slopes=slopes(model, found, task, samples=10))
+    assert known.slopes["0.weight[0]"].tolist() == [[12.0, 32.0], [48.0, 128.0]]
+    removal = Taylor().removal(found.axes[0], known)
+    assert removal.order.tolist() == [0, 1]
+    assert removal.price.tolist() == [(12.0**2 + 48.0**2) / 2, (32.0**2 + 128.0**2) / 2]
+
+
+def test_slopes_without_labels_are_those_of_answers_drawn_from_the_model():
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    with torch.no_grad():
+        model[2].bias.copy_(torch.tensor([50.0, 0.0]))  # So sure of class 0 that every drawn answer is that class.
+    x = torch.randn(8, 2)
+    found = axes(capture(model, (x,)))
+    drawn = slopes(model, found, Task(evaluate=[x]), samples=10)
+    labelled = slopes(model, found, Task(evaluate=[(x, torch.zeros(8, dtype=torch.int64))]), samples=10)
+    torch.testing.assert_close(drawn["0.weight[0]"], labelled["0.weight[0]"])
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_slope_of_a_flattened_axis_is_the_derivative_by_a_common_factor(network):
+    model, x, found, known = network
+    axis, factor = found["3.weight[0]"], torch.ones(3, dtype=torch.float64, requires_grad=True)
+    twin = copy.deepcopy(model).double()
+    inside = twin[2](twin[1](twin[0](x.double())))
+    weight, columns = factor[:, None, None, None] * twin[3].weight, factor.repeat_interleave(16) * twin[5].weight
+    logits = functional.conv2d(inside, weight, twin[3].bias).flatten(1) @ columns.T + twin[5].bias
+    drawn = pull(logits.float(), None, torch.Generator().manual_seed(0), regression=False)
+    (expected,) = torch.autograd.grad(logits, factor, drawn.error.double() / drawn.predictions)
+    torch.testing.assert_close(known.slopes[axis.name][0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_activations_of_a_hand_worked_network():
+    model = two_neurons()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0], [-2.0]]))
+    found = axes(capture(model, (torch.ones(2, 1),)))
+    # Behind the ReLU: neuron 0 gives 0, 1, 2, 3, neuron 1 gives 2, 0, 0, 0.
+    batches = [((torch.tensor([[-1.0], [1.0]]),), {}), ((torch.tensor([[2.0], [3.0]]),), {})]
+    known = Known(tensors=found.graph.tensors, activity=activity(found, batches))
+    assert known.activity["0.weight[0]"].magnitude.tolist() == [1.5, 0.5]
+    assert known.activity["0.weight[0]"].zeros.tolist() == [0.25, 0.75]
+    strength = Activation().removal(found.axes[0], known)
+    assert strength.order.tolist() == [1, 0] and strength.price.tolist() == [0.5, 1.5]
+    often = Apoz().removal(found.axes[0], known)
+    assert often.order.tolist() == [1, 0] and often.price.tolist() == [0.25, 0.75]
+
+
+def test_activity_of_flattened_channels_counts_all_their_positions(network):
+    model, x, _, known = network
+    with torch.no_grad():
+        read = model[:4](x)
+    expected = read.double().abs().mean((0, 2, 3))
+    torch.testing.assert_close(known.activity["3.weight[0]"].magnitude, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_an_axis_that_nothing_reads_stays_under_criteria_of_activations(network):
+    _, _, found, known = network
+    bare = Known(tensors=known.tensors, activity={}, slopes={})
+    for kind in (Activation, Apoz, Taylor):
+        assert kind().removal(found.axes[0], bare).price.isinf().all()

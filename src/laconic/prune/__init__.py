@@ -2,6 +2,8 @@
 
 from laconic.prune.importance import (
     ALL,
+    Activation,
+    Apoz,
     BatchNormScale,
     Compensated,
     Fisher,
@@ -12,6 +14,7 @@ from laconic.prune.importance import (
     Magnitude,
     Random,
     Removal,
+    Taylor,
 )
 from laconic.prune.migrate import migrate
 from laconic.prune.pruned import Pruned
@@ -20,6 +23,8 @@ from laconic.prune.whole import prune
 
 __all__ = [
     "ALL",
+    "Activation",
+    "Apoz",
     "BatchNormScale",
     "Compensated",
     "Fisher",
@@ -31,6 +36,7 @@ __all__ = [
     "Pruned",
     "Random",
     "Removal",
+    "Taylor",
     "migrate",
     "prune",
     "refit",

@@ -10,18 +10,19 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from laconic.calibrate import Evidence, calibrate
+from laconic.calibrate import Evidence
 from laconic.core.apply import apply
 from laconic.core.codings import Dense
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, UsageError, invalid
+from laconic.core.errors import ModelError, invalid
 from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import Axes, Axis, axes
 from laconic.prune.choice import Candidates, Scope, choose
 from laconic.prune.cutting import Smaller, cut_out
-from laconic.prune.importance import Compensated, Importance, Known, Magnitude
+from laconic.prune.gather import gather, inputs_of
+from laconic.prune.importance import Compensated, Importance, Magnitude
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
@@ -92,9 +93,7 @@ def prune(
     found = axes(graph)
     free = _free(model, found, keep)
     importance = importance or (Magnitude() if task is None else Compensated())
-    if importance.needs_evidence and evidence is None:
-        evidence = _evidence(model, task, importance, samples)
-    known = Known(tensors=graph.tensors, evidence=evidence)
+    known = gather(model, found, importance, task, samples=samples, evidence=evidence)
     candidates = Candidates(
         removals={axis: importance.removal(axis, known) for axis in free},
         savings=Savings(found, of),
@@ -105,7 +104,7 @@ def prune(
     kept = candidates.kept(sizes)
     smaller = cut_out(model, found, kept, args, kwargs)
     if task is not None and kept and compensate is not None:
-        values = refit(found, kept, _inputs(task, samples), weights=compensate == "weights")
+        values = refit(found, kept, inputs_of(found, task, samples), weights=compensate == "weights")
         smaller = _changed(model, smaller, values)
     reached = 1 - candidates.savings.amount(sizes) / candidates.savings.total
     return Pruned(
@@ -160,19 +159,6 @@ def _free(model: nn.Module, found: Axes, keep: Sequence[str]) -> list[Axis]:
 def _matches(found: Axes, axis: Axis, patterns: Sequence[str]) -> bool:
     names = [name for part in axis.slices for name in found.graph.aliases.get(part.tensor, (part.tensor,))]
     return any(fnmatch.filter(names, pattern) for pattern in patterns)
-
-
-def _evidence(model: nn.Module, task: Task | None, importance: Importance, samples: int) -> Evidence:
-    if task is None:
-        raise UsageError(
-            f"prune.importance: {type(importance).__name__} needs data, got example inputs; expected a Task. Pass "
-            "laconic.Task(evaluate=loader), or importance=Magnitude()."
-        )
-    return calibrate(model, task, samples=samples, activations=False)
-
-
-def _inputs(task: Task, samples: int) -> list[tuple[tuple[Any, ...], Mapping[str, Any]]]:
-    return [(batch.args, batch.kwargs) for batch in task.batches("calibrate", limit=samples)]
 
 
 def _changed(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -> Smaller:

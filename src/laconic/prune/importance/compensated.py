@@ -12,7 +12,7 @@ from torch import Tensor
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.errors import UsageError, invalid
 from laconic.graph.axes import Axis, AxisSlice
-from laconic.prune.importance.removal import Importance, Known, Removal
+from laconic.prune.importance.removal import Importance, Known, Need, Removal
 from laconic.prune.importance.slices import owners, per_index
 
 
@@ -36,7 +36,7 @@ class Compensated(Importance):
         curvature of Martens and Grosse 2015, arXiv:1503.05671.
     """
 
-    needs_evidence: ClassVar[bool] = True
+    needs: ClassVar[Need | None] = "evidence"
     damping: float = 1e-4
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from laconic.core.errors import UsageError
 from laconic.graph.axes import Axis
-from laconic.prune.importance.removal import Importance, Known, Removal
+from laconic.prune.importance.removal import Importance, Known, Need, Removal
 from laconic.prune.importance.slices import per_index
 
 
@@ -23,7 +23,7 @@ class Fisher(Importance):
         Huszar 2018, arXiv:1801.05787, here with the Kronecker-factored diagonal.
     """
 
-    needs_evidence: ClassVar[bool] = True
+    needs: ClassVar[Need | None] = "evidence"
 
     def removal(self, axis: Axis, known: Known) -> Removal:
         """Cheapest first."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from laconic.calibrate import Evidence
 from laconic.graph.axes import Axis
+from laconic.prune.importance.activity import Activity
+
+Need = Literal["evidence", "slopes", "activity"]
+"""A field of `Known` that has to be filled in from data."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,16 +46,23 @@ class Known:
     Args:
         tensors: canonical name -> parameter or buffer of the original.
         evidence: what passed through its layers; None where the criterion did not ask.
+        slopes: axis name -> sums of `w dL/dw`, see `slopes`; likewise.
+        activity: axis name -> what layers read of it, see `activity`; likewise.
     """
 
     tensors: Mapping[str, Tensor]
     evidence: Evidence | None = None
+    slopes: Mapping[str, Tensor] | None = None
+    activity: Mapping[str, Activity] | None = None
 
 
 class Importance(ABC):
-    """Ranks the indices of an axis. Immutable; concrete criteria are final."""
+    """Ranks the indices of an axis. Immutable; concrete criteria are final.
 
-    needs_evidence: ClassVar[bool] = False
+    `needs` names what it reads besides the weights.
+    """
+
+    needs: ClassVar[Need | None] = None
 
     @abstractmethod
     def removal(self, axis: Axis, known: Known) -> Removal:
