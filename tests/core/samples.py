@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.blocks import Blocks
-from laconic.core.codings import AffineGrid, Coding, Dense, Half, Sparse
+from laconic.core.codings import AffineGrid, Coding, Dense, Half, Sparse, ValueGrid
 from laconic.core.edit import ActivationGrid, Cut, Recode, RoundActivation, Slice, Swap
+from laconic.core.formats import BINARY, FP8_E4M3, NF4, Format
 from laconic.core.plan import Plan
 from laconic.core.spec import Identity, LowRank
 
@@ -40,6 +41,10 @@ def sample_codings() -> dict[str, Coding]:
         "no dimension": symmetric(torch.tensor(-0.7), 4, None),
         "no element": empty(),
         "dense": Dense.of(weight),
+        "nf4 per group, padded": values(weight, NF4, 4),
+        "binary per channel": values(weight, BINARY),
+        "eight-bit floats times powers of two": values(weight, FP8_E4M3, 4, powers=True),
+        "values of one's own": values(weight, Format("mine", (-1.0, 0.1, 0.7))),
         "half": Half.of(weight),
         **sparse_samples(weight),
     }
@@ -63,6 +68,14 @@ def sparse_samples(weight: Tensor) -> dict[str, Coding]:
         "sparse without dimension": Sparse.of(torch.tensor(0.3)),
         "sparse without element": Sparse.of(torch.zeros(3, 0)),
     }
+
+
+def values(weight: Tensor, format_: Format, group_size: int | None = None, *, powers: bool = False) -> ValueGrid:
+    """A format's values that reach the largest weight of every block, scales in half precision or as exponents."""
+    blocks = Blocks(shape=tuple(weight.shape), axis=0, group_size=group_size)
+    scale = blocks.split(weight).abs().amax(1).clamp(min=1e-3) / format_.values[-1]
+    stored = (scale.log2().ceil() + 127).to(torch.uint8) if powers else scale.half()
+    return ValueGrid.fit(weight, format=format_, blocks=blocks, scale=stored)
 
 
 def empty() -> AffineGrid:

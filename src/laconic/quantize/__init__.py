@@ -4,12 +4,21 @@ from laconic.quantize.activations import RoundActivations
 from laconic.quantize.compensated import CompensatedRounding
 from laconic.quantize.ranges import LeastError, MinMax, Percentile, Range
 from laconic.quantize.round_to_nearest import RoundToNearest
+from laconic.quantize.round_to_values import MXFP4, MXFP6, MXFP8, MXINT8, RoundToValues
 from laconic.quantize.whole import quantize
 
-ALL: tuple[type[RoundToNearest | CompensatedRounding], ...] = (RoundToNearest, CompensatedRounding)
+ALL: tuple[type[RoundToNearest | CompensatedRounding | RoundToValues], ...] = (
+    RoundToNearest,
+    CompensatedRounding,
+    RoundToValues,
+)
 
 __all__ = [
     "ALL",
+    "MXFP4",
+    "MXFP6",
+    "MXFP8",
+    "MXINT8",
     "CompensatedRounding",
     "LeastError",
     "MinMax",
@@ -17,5 +26,6 @@ __all__ = [
     "Range",
     "RoundActivations",
     "RoundToNearest",
+    "RoundToValues",
     "quantize",
 ]

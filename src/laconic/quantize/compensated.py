@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.blocks import Blocks
 from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
 from laconic.core.errors import invalid
 from laconic.quantize.ranges import LeastError, Range
-from laconic.quantize.round_to_nearest import RoundToNearest, weighed
+from laconic.quantize.round_to_nearest import RoundToNearest
+from laconic.quantize.view import View, best, fitted
 from laconic.solve import InputMetric, Rule, compensate, refine
-
-SMALLEST = 1e-30  # A scale below this would overflow when divided by.
 
 
 @final
@@ -89,9 +85,9 @@ class CompensatedRounding:
         if moment is None or not useful or moment.dim() == 2:
             return plain
         weight = weight.detach().cpu().float()
-        view = _View(layer, plain.blocks, InputMetric.of(moment, damping=self.damping))
+        view = View(layer, plain.blocks, InputMetric.of(moment, damping=self.damping))
         stretched = [replace(plain, scale=plain.scale * stretch) for stretch in self._stretches]
-        return _best(plain, [self._searched(view, weight, grid) for grid in stretched], weight, layer, moment)
+        return best(plain, [self._searched(view, weight, grid) for grid in stretched], weight, layer, moment)
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
         """Returns `encode` as an edit of the layer's parameter."""
@@ -102,39 +98,17 @@ class CompensatedRounding:
         """Errors passed on widen what is rounded, and with few levels it matters where the last one lies."""
         return (0.85, 0.92, 1.0, 1.1, 1.2) if self.bits <= 3 else (1.0,)
 
-    def _searched(self, view: _View, weight: Tensor, grid: AffineGrid) -> AffineGrid:
+    def _searched(self, view: View, weight: Tensor, grid: AffineGrid) -> AffineGrid:
         target = view.arrange(weight)
         projected = compensate(target, view.metric, _rule(view, grid))
         for _ in range(self.rounds):
             levels = projected / view.spread(grid.scale)
-            grid = replace(grid, scale=_fitted(view, target, levels, grid.scale))
+            grid = replace(grid, scale=fitted(view, target, levels, grid.scale))
             projected = refine(target, levels * view.spread(grid.scale), view.metric, _rule(view, grid))
         return grid.encode(view.restore(projected))
 
 
-class _View(NamedTuple):
-    """A layer's weight as a solver sees it, and which elements share a scale."""
-
-    layer: Layer
-    blocks: Blocks
-    metric: InputMetric
-
-    def arrange(self, weight: Tensor) -> Tensor:
-        return self.metric.arrange(self.layer.matrix(weight))
-
-    def restore(self, arranged: Tensor) -> Tensor:
-        return self.layer.weight(self.metric.restore(arranged))
-
-    def spread(self, values: Tensor) -> Tensor:
-        """To every element its block's value: `[blocks.count]` to arranged."""
-        return self.arrange(self.blocks.join(values[:, None].expand(-1, self.blocks.length)))
-
-    def total(self, arranged: Tensor) -> Tensor:
-        """The sum over each block's elements: arranged to `[blocks.count]`."""
-        return self.blocks.split(self.restore(arranged)).sum(1)
-
-
-def _rule(view: _View, grid: AffineGrid) -> Rule:
+def _rule(view: View, grid: AffineGrid) -> Rule:
     zero_point = torch.zeros_like(grid.scale) if grid.zero_point is None else grid.zero_point.float()
     scales, zeros = view.spread(grid.scale), view.spread(zero_point)
     lowest, highest = grid.lowest, grid.lowest + 2**grid.bits - 1
@@ -144,37 +118,3 @@ def _rule(view: _View, grid: AffineGrid) -> Rule:
         return ((wanted / scale).add_(zero).round_().clamp_(lowest, highest).sub_(zero)).mul_(scale)
 
     return nearest
-
-
-def _fitted(view: _View, target: Tensor, levels: Tensor, scale: Tensor) -> Tensor:
-    """Moves scales to where `levels * scale` has the least error, by one step of steepest descent in each channel.
-
-    The step's length is the best one, so for one scale a channel this is the least squares solution.
-    """
-    moment = view.metric.single
-    slope = view.total(levels * (moment @ (target - levels * view.spread(scale))))
-    curvature = view.total(levels.square() * moment.diagonal(dim1=1, dim2=2)[:, :, None])
-    step = slope / torch.where(curvature > 0, curvature, torch.inf)
-    change = levels * view.spread(step)
-    by_channel = (view.blocks.channels, -1)
-    gain = (step * slope).reshape(by_channel).sum(1)
-    cost = view.total(change * (moment @ change)).reshape(by_channel).sum(1)
-    length = gain / torch.where(cost > 0, cost, torch.inf)
-    fitted = scale + step * length.repeat_interleave(len(scale) // view.blocks.channels)
-    return torch.where(fitted.isfinite() & (fitted.abs() > SMALLEST), fitted, scale)
-
-
-def _best(plain: AffineGrid, found: Iterable[AffineGrid], weight: Tensor, layer: Layer, moment: Tensor) -> AffineGrid:
-    """Takes each channel from the grid that changes its output least, in doubt from the plain one."""
-    channels = Blocks(shape=plain.shape, axis=plain.blocks.axis)
-    error = weighed(channels, layer, partial(torch.matmul, other=moment.float()))
-    original, values, scale = channels.split(weight), channels.split(plain.decode()), plain.scale
-    least = error(values - original)
-    for grid in found:
-        candidate = channels.split(grid.decode())
-        cost = error(candidate - original)
-        better = cost < least
-        least = torch.where(better, cost, least)
-        values = torch.where(better[:, None], candidate, values)
-        scale = torch.where(better.repeat_interleave(len(scale) // len(better)), grid.scale, scale)
-    return replace(plain, scale=scale).encode(channels.join(values))

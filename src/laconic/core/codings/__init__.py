@@ -5,7 +5,8 @@ from laconic.core.codings.affine import AffineGrid
 from laconic.core.codings.dense import Dense
 from laconic.core.codings.half import Half
 from laconic.core.codings.sparse import Sparse
+from laconic.core.codings.value_grid import ValueGrid
 
-ALL: tuple[type[Coding], ...] = (AffineGrid, Dense, Half, Sparse)
+ALL: tuple[type[Coding], ...] = (AffineGrid, Dense, Half, Sparse, ValueGrid)
 
-__all__ = ["ALL", "AffineGrid", "Coding", "Dense", "Half", "Sparse"]
+__all__ = ["ALL", "AffineGrid", "Coding", "Dense", "Half", "Sparse", "ValueGrid"]

@@ -1,0 +1,92 @@
+"""A layer's weight as a solver sees it, and what techniques whose blocks have scales share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from laconic.calibrate import Layer
+from laconic.core.blocks import Blocks
+from laconic.core.codings import AffineGrid, ValueGrid
+from laconic.quantize.round_to_nearest import weighed
+from laconic.solve import InputMetric
+
+SMALLEST = 1e-25  # A scale below this would overflow when divided by.
+Grid = TypeVar("Grid", AffineGrid, ValueGrid)
+
+
+class View(NamedTuple):
+    """A layer's weight as a solver sees it, and which elements share a scale."""
+
+    layer: Layer
+    blocks: Blocks
+    metric: InputMetric
+
+    def arrange(self, weight: Tensor) -> Tensor:
+        """Returns a tensor of the weight's shape as `[groups, inputs, outputs]`, inputs in the metric's order."""
+        return self.metric.arrange(self.layer.matrix(weight))
+
+    def restore(self, arranged: Tensor) -> Tensor:
+        """Undoes `arrange`."""
+        return self.layer.weight(self.metric.restore(arranged))
+
+    def spread(self, values: Tensor) -> Tensor:
+        """To every element its block's value: `[blocks.count]` to arranged."""
+        return self.arrange(self.blocks.join(values[:, None].expand(-1, self.blocks.length)))
+
+    def total(self, arranged: Tensor) -> Tensor:
+        """The sum over each block's elements: arranged to `[blocks.count]`."""
+        return self.blocks.split(self.restore(arranged)).sum(1)
+
+
+def fitted(view: View, target: Tensor, levels: Tensor, scale: Tensor) -> Tensor:
+    """Moves scales to where `levels * scale` has the least error, by one step of steepest descent in each channel.
+
+    The step's length is the best one, so for one scale a channel this is the least squares solution.
+
+    Args:
+        view: of the layer.
+        target: the weight, arranged.
+        levels: what the codes stand for before they are scaled, arranged.
+        scale: `[blocks.count]`, to start from.
+    """
+    moment = view.metric.single
+    slope = view.total(levels * (moment @ (target - levels * view.spread(scale))))
+    curvature = view.total(levels.square() * moment.diagonal(dim1=1, dim2=2)[:, :, None])
+    step = slope / torch.where(curvature > 0, curvature, torch.inf)
+    change = levels * view.spread(step)
+    by_channel = (view.blocks.channels, -1)
+    gain = (step * slope).reshape(by_channel).sum(1)
+    cost = view.total(change * (moment @ change)).reshape(by_channel).sum(1)
+    length = gain / torch.where(cost > 0, cost, torch.inf)
+    found = scale + step * length.repeat_interleave(len(scale) // view.blocks.channels)
+    return torch.where(found.isfinite() & (found.abs() > SMALLEST), found, scale)
+
+
+def best(plain: Grid, found: Iterable[Grid], weight: Tensor, layer: Layer, moment: Tensor) -> Grid:
+    """Takes each channel from the grid that changes its output least, in doubt from the plain one.
+
+    Args:
+        plain: the first choice.
+        found: others over the same blocks, their scales stored in the same type.
+        weight: the original.
+        layer: whose weight it is.
+        moment: second moment of its inputs, `[groups, inputs, inputs]`.
+    """
+    channels = Blocks(shape=plain.shape, axis=plain.blocks.axis)
+    error = weighed(channels, layer, partial(torch.matmul, other=moment.float()))
+    original, values, scale = channels.split(weight), channels.split(plain.decode()), plain.scale
+    least = error(values - original)
+    for grid in found:
+        candidate = channels.split(grid.decode())
+        cost = error(candidate - original)
+        better = cost < least
+        least = torch.where(better, cost, least)
+        values = torch.where(better[:, None], candidate, values)
+        scale = torch.where(better.repeat_interleave(len(scale) // len(better)), grid.scale, scale)
+    return replace(plain, scale=scale).encode(channels.join(values))
