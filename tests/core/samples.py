@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.blocks import Blocks
-from laconic.core.codings import AffineGrid, Coding, Dense, Half, Sparse, ValueGrid
-from laconic.core.edit import ActivationGrid, Cut, Recode, RoundActivation, Slice, Swap
+from laconic.core.codings import AffineGrid, Codebook, Coding, Dense, Half, Sparse, ValueGrid
+from laconic.core.edit import ActivationGrid, Cut, Recode, Rewrite, RoundActivation, Slice, Swap
 from laconic.core.formats import BINARY, FP8_E4M3, NF4, Format
 from laconic.core.plan import Plan
+from laconic.core.program import Program
 from laconic.core.spec import Identity, LowRank
 
 
@@ -45,6 +46,10 @@ def sample_codings() -> dict[str, Coding]:
         "binary per channel": values(weight, BINARY),
         "eight-bit floats times powers of two": values(weight, FP8_E4M3, 4, powers=True),
         "values of one's own": values(weight, Format("mine", (-1.0, 0.1, 0.7))),
+        "learned values": words(weight, words=4, length=1),
+        "learned values, two rows a table": words(weight, words=3, length=1, rows=2, scaled=False),
+        "words of four, padded": words(weight, words=16, length=4),
+        "sums of three words": words(weight, words=5, length=2, stages=3),
         "half": Half.of(weight),
         **sparse_samples(weight),
     }
@@ -76,6 +81,16 @@ def values(weight: Tensor, format_: Format, group_size: int | None = None, *, po
     scale = blocks.split(weight).abs().amax(1).clamp(min=1e-3) / format_.values[-1]
     stored = (scale.log2().ceil() + 127).to(torch.uint8) if powers else scale.half()
     return ValueGrid.fit(weight, format=format_, blocks=blocks, scale=stored)
+
+
+def words(weight: Tensor, *, words: int, length: int, stages: int = 1, rows: int = 6, scaled: bool = True) -> Codebook:
+    """A codebook of random words."""
+    generator = torch.Generator().manual_seed(1)
+    blocks = Blocks(shape=tuple(weight.shape), axis=0, group_size=length)
+    books = torch.randn(stages, -(-len(weight) // rows), words, length, generator=generator).half()
+    codes = torch.randint(0, words, (stages, blocks.count), generator=generator)
+    scale = torch.linspace(0.5, 2, len(weight)) if scaled else None
+    return Codebook.of(vectors=blocks, rows=rows, books=books, scale=scale, codes=codes)
 
 
 def empty() -> AffineGrid:
@@ -174,5 +189,29 @@ def every_edit(model: Net) -> Plan:
             RoundActivation("conv", "input", GRID),
             RoundActivation("fc1", "output", GRID),
             Swap("norm", Identity()),
+            Rewrite(net_program()),
         ]
+    )
+
+
+def net_program() -> Program:
+    """What `Net` computes, and a constant that it adds."""
+    return Program(
+        calls=(
+            '["x","placeholder","x",[],{"items":[]}]',
+            '["conv","call_module","conv",[{"node":"x"}],{"items":[]}]',
+            '["norm","call_module","norm",[{"node":"conv"}],{"items":[]}]',
+            '["relu","call_function","aten.relu.default",[{"node":"norm"}],{"items":[]}]',
+            '["mean","call_function","aten.mean.dim",[{"node":"relu"},[2,3]],{"items":[]}]',
+            '["fc1","call_module","fc1",[{"node":"mean"}],{"items":[]}]',
+            '["relu_1","call_function","aten.relu.default",[{"node":"fc1"}],{"items":[]}]',
+            '["fc2","call_module","fc2",[{"node":"relu_1"}],{"items":[]}]',
+            '["more","get_attr","constant_0",[],{"items":[]}]',
+            '["add","call_function","aten.add.Tensor",[{"node":"fc2"},{"node":"more"}],{"items":[]}]',
+            '["output","output","output",[[{"node":"add"}]],{"items":[]}]',
+        ),
+        names=("x",),
+        inputs=["tuple", None, [["tuple", None, [None]], ["dict", [], []]]],
+        outputs=None,
+        constants={"constant_0": torch.tensor([0.5, -1.0, 0.0, 2.0])},
     )

@@ -2,11 +2,12 @@
 
 from laconic.core.coding import Coding
 from laconic.core.codings.affine import AffineGrid
+from laconic.core.codings.codebook import Codebook
 from laconic.core.codings.dense import Dense
 from laconic.core.codings.half import Half
 from laconic.core.codings.sparse import Sparse
 from laconic.core.codings.value_grid import ValueGrid
 
-ALL: tuple[type[Coding], ...] = (AffineGrid, Dense, Half, Sparse, ValueGrid)
+ALL: tuple[type[Coding], ...] = (AffineGrid, Codebook, Dense, Half, Sparse, ValueGrid)
 
-__all__ = ["ALL", "AffineGrid", "Coding", "Dense", "Half", "Sparse", "ValueGrid"]
+__all__ = ["ALL", "AffineGrid", "Codebook", "Coding", "Dense", "Half", "Sparse", "ValueGrid"]

@@ -1,0 +1,63 @@
+"""The nearest words of codebooks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LARGEST = 2**23  # Distances held at a time.
+ROUNDS = 2  # In which every stage's word is chosen anew, all others as they are.
+
+
+def nearest_words(values: Tensor, books: Tensor) -> Tensor:
+    """Returns which words are nearest to vectors; of several stages, whose sums are.
+
+    With one stage the words are the nearest ones. With several they are chosen greedily, one stage after the other, and
+    then each anew while the others stay.
+
+    Args:
+        values: float32 `[tables, vectors, length]`.
+        books: float32 `[stages, tables, words, length]`.
+
+    Returns:
+        int64 `[stages, tables, vectors]`.
+
+    Reference:
+        Besag 1986 (iterated conditional modes); Martinez et al. 2016 (for sums of words).
+
+    Example:
+        >>> words = torch.tensor([[[[0.0], [1.0], [5.0]]]])
+        >>> nearest_words(torch.tensor([[[0.4], [4.0]]]), words).tolist()
+        [[[0, 2]]]
+    """
+    left = values
+    codes = []
+    for book in books:
+        codes.append(nearest_word(left, book))
+        left = left - _taken(book, codes[-1])
+    for _ in range(ROUNDS if len(books) > 1 else 0):
+        for stage, book in enumerate(books):
+            left = left + _taken(book, codes[stage])
+            codes[stage] = nearest_word(left, book)
+            left = left - _taken(book, codes[stage])
+    return torch.stack(codes)
+
+
+def nearest_word(values: Tensor, words: Tensor) -> Tensor:
+    """Returns the nearest word of one stage: `[tables, vectors, length]` and `[tables, words, length]` to int64."""
+    if words.shape[2] == 1:
+        return _nearest_number(values[:, :, 0].contiguous(), words[:, :, 0])
+    sizes, turned = words.square().sum(2)[:, None, :], words.mT
+    step = max(1, LARGEST // max(1, len(words) * words.shape[1]))
+    parts = [torch.baddbmm(sizes, part, turned, alpha=-2).argmin(2) for part in values.split(step, 1)]
+    return torch.cat(parts, 1)
+
+
+def _nearest_number(values: Tensor, words: Tensor) -> Tensor:
+    ordered, order = words.sort(dim=1)
+    middles = ((ordered[:, 1:].double() + ordered[:, :-1].double()) / 2).float()
+    return order.gather(1, torch.searchsorted(middles, values))
+
+
+def _taken(words: Tensor, codes: Tensor) -> Tensor:
+    return words.gather(1, codes[:, :, None].expand(-1, -1, words.shape[2]))
