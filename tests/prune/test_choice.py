@@ -6,6 +6,7 @@ from laconic.graph import capture
 from laconic.graph.axes import axes
 from laconic.prune.choice import Candidates, choose
 from laconic.prune.importance import Removal
+from laconic.prune.limits import Limits, Rounding
 from laconic.prune.savings import Savings
 
 
@@ -48,7 +49,7 @@ def test_kept_indices_are_the_most_expensive_ascending():
 
 
 def test_infinite_prices_and_limits_are_floors():
-    (first, second), given = candidates(([1.0, 1.0, torch.inf, torch.inf], [1.0] * 8), least=0.7)
+    (first, second), given = candidates(([1.0, 1.0, torch.inf, torch.inf], [1.0] * 8), limits=Limits(least=0.7))
     assert (given.floor(first), given.floor(second)) == (3, 6)
     (first, _), given = candidates(([1.0, torch.inf, torch.inf, torch.inf], [1.0] * 8))
     assert given.floor(first) == 3
@@ -56,6 +57,6 @@ def test_infinite_prices_and_limits_are_floors():
 
 @pytest.mark.parametrize("scope", ["global", "layer", "kind"])
 def test_sizes_are_multiples_and_never_zero(scope):
-    axes_, given = candidates(RISING, round_to=2)
+    axes_, given = candidates(RISING, limits=Limits(rounding=Rounding(multiple=2)))
     sizes = choose(given, 0.99, scope)
     assert all(sizes[axis.atom] >= 2 and sizes[axis.atom] % 2 == 0 for axis in axes_)

@@ -7,6 +7,7 @@ from torch import nn
 import laconic
 from laconic.core.apply import apply
 from laconic.core.errors import ModelError, UsageError
+from laconic.core.target import Target
 from laconic.core.task import Task
 from laconic.prune import BatchNormScale, Compensated, Magnitude, Random, prune
 
@@ -87,6 +88,29 @@ def test_least_is_kept_of_every_axis():
     assert all(len(kept) >= sizes[name] / 2 for name, kept in pruned.keep.items())
 
 
+def test_least_of_some_layers_is_given_by_name():
+    pruned = prune(network(), X[:2], ratio=0.8, least={"0.*": 0.75, "0.w*": 0.5})
+    assert pruned.model[0].out_channels >= 12 and pruned.model[3].out_channels < 12
+
+
+def test_a_target_decides_what_sizes_become():
+    torch.manual_seed(0)
+    body = [nn.Linear(6, 48), nn.ReLU(), nn.Linear(48, 30), nn.ReLU(), nn.Linear(30, 16), nn.ReLU(), nn.Linear(16, 2)]
+    model, x = nn.Sequential(*body), torch.randn(4, 6)
+    wide = prune(model, x, ratio=0.3, of="slices", target=Target())
+    assert wide.keep and all(len(kept) in (4, 8, 12, 16, 32) for kept in wide.keep.values())
+    asked = prune(model, x, ratio=0.3, of="slices", target=Target(), round_to=5)
+    assert asked.keep and all(len(kept) % 5 == 0 for kept in asked.keep.values())
+    assert any(len(kept) % 4 for kept in prune(model, x, ratio=0.3, of="slices").keep.values())
+
+
+def test_the_number_of_heads_is_never_rounded():
+    model, x = nn.TransformerEncoderLayer(24, 3, 32, batch_first=True).eval(), torch.randn(2, 5, 24)
+    heads = [axis for axis in prune(model, x, ratio=0.2, target=Target()).axes if axis.kind == "heads"]
+    kept = prune(model, x, ratio=0.2, of="slices", scope="kind", target=Target()).keep
+    assert len(kept[heads[0].name]) == 2
+
+
 def test_layers_are_left_alone_by_name():
     pruned = prune(network(), X[:2], ratio=0.3, keep=("0.*",))
     assert pruned.model[0].out_channels == 16 and pruned.model[3].out_channels < 24
@@ -123,6 +147,8 @@ def test_graph_fallback_is_a_stated_and_fitted_result():
         {"ratio": 1.0},
         {"ratio": -0.1},
         {"least": 1.0},
+        {"least": {"0.*": -0.1}},
+        {"least": {"head.*": 0.5}},
         {"round_to": 0},
         {"samples": 0},
         {"of": "bytes"},
@@ -134,7 +160,7 @@ def test_graph_fallback_is_a_stated_and_fitted_result():
 )
 def test_bad_input_is_named(wrong):
     name = next(iter(wrong))
-    with pytest.raises(UsageError, match=rf"prune\.{name}: got|prune\.{name}: Compensated needs data"):
+    with pytest.raises(UsageError, match=rf"prune\.{name}(\[.*\])?: got|prune\.{name}: Compensated needs data"):
         prune(network(), X[:2], **wrong)
 
 

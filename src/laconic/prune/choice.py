@@ -14,6 +14,7 @@ from laconic.core.errors import invalid
 from laconic.graph.axes import Axis
 from laconic.graph.axes.expression import Atom
 from laconic.prune.importance.removal import Removal
+from laconic.prune.limits import NO_LIMITS, Limits
 from laconic.prune.savings import Savings
 
 Scope = Literal["global", "layer", "kind"]
@@ -31,24 +32,22 @@ class Candidates:
     Args:
         removals: how each axis shrinks.
         savings: what counts.
-        round_to: sizes that are cut become a multiple of it.
-        least: no axis keeps a smaller fraction of its indices than this.
+        limits: what each axis may come to.
     """
 
     removals: Mapping[Axis, Removal]
     savings: Savings
-    round_to: int = 1
-    least: float = 0.0
+    limits: Limits = NO_LIMITS
 
     def floor(self, axis: Axis) -> int:
         """Returns the smallest size an axis may come to."""
         able = int(self.removals[axis].price.isfinite().sum())
-        return max(1, axis.size - able, math.ceil(self.least * axis.size))
+        return max(1, axis.size - able, math.ceil(self.limits.least_of(axis) * axis.size))
 
     def below(self, axis: Axis, size: int) -> int | None:
         """Returns the next smaller size an axis may have, or None."""
-        smaller = (size - 1) // self.round_to * self.round_to
-        return smaller if smaller >= max(self.round_to, self.floor(axis)) else None
+        smaller = self.limits.below(axis, size)
+        return smaller if smaller >= self.floor(axis) else None
 
     def price(self, axis: Axis, size: int, smaller: int) -> float:
         """Returns what it costs to take an axis from one size to a smaller one."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -14,15 +12,17 @@ from laconic.calibrate import Evidence
 from laconic.core.apply import apply
 from laconic.core.codings import Dense
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import invalid
 from laconic.core.plan import Plan
+from laconic.core.target import Target
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
-from laconic.graph.axes import Axes, Axis, axes
+from laconic.graph.axes import axes
 from laconic.prune.choice import Candidates, Scope, choose
 from laconic.prune.cutting import Smaller, cut_out
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance, Magnitude
+from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
@@ -42,8 +42,9 @@ def prune(
     of: Measure = "macs",
     importance: Importance | None = None,
     scope: Scope = "global",
-    round_to: int = 1,
-    least: float = 0.0,
+    target: Target | None = None,
+    round_to: int | None = None,
+    least: float | Mapping[str, float] = 0.0,
     keep: Sequence[str] = (),
     compensate: Compensation | None = "weights",
     samples: int = 1024,
@@ -61,8 +62,12 @@ def prune(
         importance: which slices matter least; None: `Compensated()` with a task, `Magnitude()` with example inputs.
         scope: `"global"` ranks all slices by price per saving; `"layer"` takes the same fraction of every axis,
             `"kind"` of every kind of axis.
-        round_to: sizes that are cut become a multiple of it.
-        least: no axis keeps a smaller fraction of its slices than this, in `[0, 1)`.
+        target: where the model will run; decides what `round_to` is when that is None.
+        round_to: sizes that are cut become a multiple of it; the numbers of heads and experts never do. None: for a
+            target, sizes become multiples of 16, or of 4 below 16, since other widths of a convolution take as long as
+            the next such one; without a target all sizes are allowed.
+        least: no axis keeps a smaller fraction of its slices than this, in `[0, 1)`: one number, or one for each
+            pattern of parameter names.
         keep: patterns (`*`, `?`) of parameter names; an axis with such a parameter is left alone.
         compensate: with a task, fit what remains to the original's activations (see `refit`): `"weights"`, biases and
             batch-norm statistics; `"statistics"` alone; or None, nothing.
@@ -84,21 +89,21 @@ def prune(
         Pruned: 50.0% of the MACs, 51.7% of the parameters, the model's own class
           0.weight[0]: 8 -> 4
     """
-    _check(ratio=ratio, round_to=round_to, least=least, samples=samples)
+    _check(ratio=ratio, samples=samples)
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("prune.compensate", compensate, "'weights', 'statistics' or None")
     task = data if isinstance(data, Task) else None
     args, kwargs = _example(data)
     graph = graph or capture(model, args, kwargs)
     found = axes(graph)
-    free = _free(model, found, keep)
+    limits = Limits(rounding=rounding_for(target, round_to), least=least_for(found, least))
+    free = free_axes(found, keep)
     importance = importance or (Magnitude() if task is None else Compensated())
     known = gather(model, found, importance, task, samples=samples, evidence=evidence)
     candidates = Candidates(
         removals={axis: importance.removal(axis, known) for axis in free},
         savings=Savings(found, of),
-        round_to=round_to,
-        least=least,
+        limits=limits,
     )
     sizes = choose(candidates, ratio, scope)
     kept = candidates.kept(sizes)
@@ -121,13 +126,11 @@ def prune(
     )
 
 
-def _check(*, ratio: float, round_to: int, least: float, samples: int) -> None:
-    for name, value in (("ratio", ratio), ("least", least)):
-        if not 0 <= value < 1:
-            raise invalid(f"prune.{name}", value, "a fraction in [0, 1)", "For 50 % write 0.5.")
-    for name, number in (("round_to", round_to), ("samples", samples)):
-        if number < 1:
-            raise invalid(f"prune.{name}", number, "a whole number of at least 1")
+def _check(*, ratio: float, samples: int) -> None:
+    if not 0 <= ratio < 1:
+        raise invalid("prune.ratio", ratio, "a fraction in [0, 1)", "For 50 % write 0.5.")
+    if samples < 1:
+        raise invalid("prune.samples", samples, "a whole number of at least 1")
 
 
 def _example(data: Task | Tensor | Sequence[Any] | Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -140,25 +143,6 @@ def _example(data: Task | Tensor | Sequence[Any] | Mapping[str, Any]) -> tuple[t
         case Mapping():
             return (), dict(data)
     return tuple(data), {}
-
-
-def _free(model: nn.Module, found: Axes, keep: Sequence[str]) -> list[Axis]:
-    """Returns the axes that no pattern keeps."""
-    names = [name for aliases in found.graph.aliases.values() for name in aliases]
-    for pattern in keep:
-        if not fnmatch.filter(names, pattern):
-            near = ", ".join(difflib.get_close_matches(pattern, names, n=3, cutoff=0.3))
-            raise invalid("prune.keep", pattern, "a pattern that matches a parameter", f"Near ones: {near}.")
-    free = [axis for axis in found if not _matches(found, axis, keep)]
-    if not free:
-        why = "all are kept by name" if len(found) else str(found).strip()
-        raise ModelError(f"prune: {type(model).__name__} has nothing that can be cut: {why}.")
-    return free
-
-
-def _matches(found: Axes, axis: Axis, patterns: Sequence[str]) -> bool:
-    names = [name for part in axis.slices for name in found.graph.aliases.get(part.tensor, (part.tensor,))]
-    return any(fnmatch.filter(names, pattern) for pattern in patterns)
 
 
 def _changed(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -> Smaller:
