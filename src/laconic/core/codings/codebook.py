@@ -39,8 +39,8 @@ class Codebook(Coding):
         With one stage each vector is the word nearest to it; a vector that the codes already give stays exactly.
 
     Reference:
-        Han, Mao and Dally 2016, arXiv:1510.00149 (scalars); Stock et al. 2020, arXiv:1907.05686 (vectors); Egiazarian et
-        al. 2024, arXiv:2401.06118 (sums).
+        Han, Mao and Dally 2016, arXiv:1510.00149 (scalars); Stock et al. 2020, arXiv:1907.05686 (vectors);
+        Egiazarian et al. 2024, arXiv:2401.06118 (sums).
     """
 
     kind: ClassVar[str] = "codebook"
