@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from laconic.core.errors import invalid
 from laconic.core.stored import Stored
 
+CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+"""By their number of spatial dimensions; what their constructors take differs only in its length."""
+
 
 class Spec(Stored):
     """Declares a module that can take another's place. Immutable; concrete specs are final."""
@@ -103,4 +106,101 @@ class LowRank(Spec):
         return f"two linear layers of rank {self.rank}"
 
 
-ALL: tuple[type[Spec], ...] = (Identity, LowRank)
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """One convolution of a chain; it has no bias.
+
+    Args:
+        weight: `[outputs, inputs / groups, *kernel]`.
+        stride: one number a spatial dimension, as are the next two.
+        padding: on both sides.
+        dilation: of the kernel.
+        groups: of channels.
+    """
+
+    weight: Tensor
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Convolutions(Spec):
+    """A convolution as a chain of cheaper ones; the last adds the bias of the old one.
+
+    Args:
+        stages: from the input to the output.
+    """
+
+    kind: ClassVar[str] = "convolutions"
+    stages: tuple[Stage, ...]
+
+    def build(self, old: nn.Module) -> nn.Module:
+        """Returns real convolutions, one a stage, which pad as the old one does."""
+        first, last = self.stages[0].weight, self.stages[-1].weight
+        channels, kind = (first.shape[1] * self.stages[0].groups, last.shape[0]), CONVOLUTIONS[first.dim() - 2]
+        if not isinstance(old, kind) or (old.in_channels, old.out_channels) != channels:
+            raise invalid(
+                "Convolutions.build", old, f"an nn.{kind.__name__} from {channels[0]} to {channels[1]} channels"
+            )
+        built = [_convolution(stage, old.padding_mode) for stage in self.stages]
+        bias: Tensor | None = old.bias
+        if bias is not None:
+            built[-1].bias = nn.Parameter(bias.detach().clone())
+        return nn.Sequential(*built).to(old.weight).requires_grad_(old.weight.requires_grad)
+
+    def config(self) -> dict[str, Any]:
+        """Returns the geometry of every stage."""
+        names = ("stride", "padding", "dilation")
+        described = [{n: list(getattr(s, n)) for n in names} | {"groups": s.groups} for s in self.stages]
+        return {"stages": described}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the weights by their place in the chain."""
+        return {str(i): stage.weight for i, stage in enumerate(self.stages)}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Undoes `config` and `tensors`."""
+        return cls(
+            tuple(
+                Stage(
+                    weight=tensors[str(i)],
+                    stride=tuple(stage["stride"]),
+                    padding=tuple(stage["padding"]),
+                    dilation=tuple(stage["dilation"]),
+                    groups=stage["groups"],
+                )
+                for i, stage in enumerate(config["stages"])
+            )
+        )
+
+    def __str__(self) -> str:
+        widths = ", ".join(str(stage.weight.shape[0]) for stage in self.stages[:-1])
+        return f"{len(self.stages)} convolutions with {widths} channels between them"
+
+
+def _convolution(stage: Stage, padding_mode: str) -> nn.Module:
+    outputs, inputs, *kernel = stage.weight.shape
+    # On the meta device nothing is initialised, which would draw from the global random state.
+    built = CONVOLUTIONS[len(kernel)](
+        inputs * stage.groups,
+        outputs,
+        tuple(kernel),
+        stride=stage.stride,
+        padding=stage.padding,
+        dilation=stage.dilation,
+        groups=stage.groups,
+        padding_mode=padding_mode if any(stage.padding) else "zeros",
+        bias=False,
+        device="meta",
+    ).to_empty(device="cpu")
+    with torch.no_grad():
+        built.weight.copy_(stage.weight)
+    return built  # type: ignore[no-any-return]
+
+
+ALL: tuple[type[Spec], ...] = (Identity, LowRank, Convolutions)
