@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from laconic.graph.failure import cannot_export, does_not_run
@@ -54,6 +54,17 @@ class Graph:
     def parameters(self) -> dict[str, nn.Parameter]:
         """Canonical name -> parameter, each tensor once."""
         return {name: t for name, t in self.tensors.items() if isinstance(t, nn.Parameter)}
+
+    def module(self) -> GraphModule:
+        """Returns the captured model as a graph module of its own, which shares the user's tensors.
+
+        Views become reshapes: whether a view exists depends on strides, and these change with what is left out.
+        """
+        module = self.program.module(check_guards=False)
+        for node in module.graph.nodes:
+            if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
+                node.target = torch.ops.aten.reshape.default
+        return module
 
     def __str__(self) -> str:
         batch = "any batch size" if self.dynamic_batch else f"batch size fixed at {self.batch_size}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from laconic.graph.capture import Graph
+from laconic.graph.liveness import shares_memory
 from laconic.graph.macs import products_of
 from laconic.graph.operators import target_of
 from laconic.graph.weights import weight_names
@@ -62,16 +62,14 @@ def costs(graph: Graph) -> Costs:
     weights = weight_names(graph)
     by_parameter: dict[str, int] = {}
     other, unknown = 0, []
-    for node in graph.nodes:
-        for operands, count in products_of(node):
-            macs = _for_one_sample(graph, count, fixed=node in weights)
-            owner = next((weights[operand] for operand in operands if operand in weights), None)
-            if macs is None:
-                unknown.append(target_of(node))
-            elif owner is None:
-                other += macs
-            else:
-                by_parameter[owner] = by_parameter.get(owner, 0) + macs
+    for node, operands, macs in macs_by_product(graph):
+        owner = next((weights[operand] for operand in operands if operand in weights), None)
+        if macs is None:
+            unknown.append(target_of(node))
+        elif owner is None:
+            other += macs
+        else:
+            by_parameter[owner] = by_parameter.get(owner, 0) + macs
     return Costs(
         macs_by_parameter=by_parameter,
         other_macs=other,
@@ -80,6 +78,23 @@ def costs(graph: Graph) -> Costs:
         activation_peak_bytes=_activation_peak(graph),
         unknown=tuple(dict.fromkeys(unknown)),
     )
+
+
+def macs_by_product(graph: Graph) -> Iterator[tuple[Node, tuple[Node, ...], int | None]]:
+    """Yields `(node, operands that may be the weight, MACs of one sample)`; None where data decides the number."""
+    weights = weight_names(graph)
+    for node in graph.nodes:
+        for operands, count in products_of(node):
+            yield node, operands, _for_one_sample(graph, count, fixed=node in weights)
+
+
+def macs_by_node(graph: Graph) -> dict[Node, int]:
+    """Returns the multiply-accumulates of one sample in each product; where data decides the number, none."""
+    counted: dict[Node, int] = {}
+    for node, _, macs in macs_by_product(graph):
+        if macs:
+            counted[node] = counted.get(node, 0) + macs
+    return counted
 
 
 def _for_one_sample(graph: Graph, amount: Any, *, fixed: bool = False) -> int | None:
@@ -112,16 +127,10 @@ def _storages(graph: Graph) -> dict[Node, Node]:
     for node in graph.nodes:
         if node.op == "call_function":
             shared = next((storage[source] for source in node.all_input_nodes if source in storage), node)
-            storage[node] = shared if _shares_memory(node) else node
+            storage[node] = shared if shares_memory(node) else node
         elif node.op == "placeholder" and node.name in inputs:
             storage[node] = node
     return storage
-
-
-def _shares_memory(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    returns = schema.returns if schema is not None else ()
-    return node.target is operator.getitem or any(result.alias_info for result in returns)
 
 
 def _result_bytes(graph: Graph, node: Node) -> int:

@@ -45,15 +45,8 @@ def cut(axes: Axes, keep: Mapping[Axis, Tensor]) -> GraphModule:
 
 
 def copy_of(axes: Axes) -> GraphModule:
-    """Returns the captured model as a graph module of its own.
-
-    Views become reshapes: whether a view exists depends on the strides, and these change with the sizes.
-    """
-    module = axes.graph.program.module(check_guards=False)
-    for node in module.graph.nodes:
-        if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
-            node.target = torch.ops.aten.reshape.default
-    return module
+    """Returns the captured model as a graph module of its own."""
+    return axes.graph.module()
 
 
 def shrink(tensor: Tensor, dims: Dims, masks: Masks) -> Tensor:

@@ -37,6 +37,11 @@ def cut_error(
     with torch.no_grad():
         expected = zeroed_outputs(axes, keep, args, kwargs)
         got = [t for t in pytree.tree_leaves(cut_model(*args, **kwargs)) if isinstance(t, Tensor)]
+    return largest_difference(got, expected)
+
+
+def largest_difference(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Returns the largest difference, relative to the largest magnitude expected; inf where shapes differ."""
     if [t.shape for t in got] != [t.shape for t in expected]:
         return float("inf")
     pairs = [(a.double(), b.double()) for a, b in zip(got, expected, strict=True) if b.numel()]
