@@ -15,12 +15,17 @@ class Algebra:
     """The state of one analysis: what atoms turned out to be, and which are frozen and why.
 
     Args:
+        spared: a dimension that nothing freezes; what would have is in `refused`.
+
+    Attributes:
         operator: what freezes from now on; set by the analysis before each rule.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spared: Expr = ONE) -> None:
         self.operator = ""
         self.frozen: dict[Atom, str] = {}
+        self.refused: list[str] = []
+        self._spared = spared
         self._bound: dict[Atom, Expr] = {}
         self._steps = 0
 
@@ -130,9 +135,13 @@ class Algebra:
         return reversed(found)
 
     def _freeze(self, exprs: Iterable[Expr], reason: str) -> None:
+        spared = set(atoms_in(self.resolve(self._spared)))
         for expr in exprs:
             for atom in atoms_in(self.resolve(expr)):
-                self.frozen.setdefault(atom, reason)
+                if atom in spared:
+                    self.refused.append(reason)
+                else:
+                    self.frozen.setdefault(atom, reason)
 
     def _bind(self, atom: Atom, other: Expr) -> None:
         if atom in self.frozen:

@@ -21,7 +21,7 @@ from laconic.graph.example import Example, example_inputs
 from laconic.graph.operators import module_of, target_of
 from laconic.graph.weights import weight_names
 
-KINDS = ("hidden state", "heads", "head width", "residual stream", "embedding width", "channels")
+KINDS = ("vocabulary", "hidden state", "heads", "head width", "residual stream", "embedding width", "channels")
 """Kinds by precedence; an axis with none of these roles is made of neurons."""
 
 
@@ -59,7 +59,7 @@ def axes(model: nn.Module | Graph, example: Example = (), kwargs: Mapping[str, A
         the model's output  2.{weight,bias}[0]
     """
     graph = model if isinstance(model, Graph) else _captured(model, example, kwargs)
-    analysis = _Analysis(graph)
+    analysis = Analysis(graph)
     for node in graph.nodes:
         analysis.visit(node)
     return analysis.result()
@@ -71,9 +71,18 @@ def _captured(model: nn.Module, example: Example, kwargs: Mapping[str, Any] | No
 
 
 @dataclass
-class _Analysis:
+class Analysis:
+    """One pass over a graph.
+
+    Args:
+        graph: what is analysed.
+        algebra: unifies and freezes.
+        rows: what dimension 0 of some parameters or buffers is, by canonical name.
+    """
+
     graph: Graph
     algebra: Algebra = field(default_factory=Algebra)
+    rows: Mapping[str, Expr] = field(default_factory=dict)
     notes: Notes = field(default_factory=Notes)
     known: dict[Node, Result] = field(default_factory=dict)
     tensors: dict[str, Dims] = field(default_factory=dict)
@@ -86,7 +95,7 @@ class _Analysis:
 
     def visit(self, node: Node) -> None:
         """Works out the dimensions of a node's result."""
-        self.algebra.operator = _described(node)
+        self.algebra.operator = described(node)
         if node.op == "placeholder" and isinstance(node.meta.get("val"), Tensor):
             self.known[node] = self._placeholder(node)
         elif node.op == "output":
@@ -123,7 +132,8 @@ class _Analysis:
             return tuple(map(self.algebra.fresh, shape))
         if name not in self.tensors:
             make = self.algebra.fresh if name in self.used else self.algebra.rigid
-            self.tensors[name] = tuple(map(make, shape))
+            known = [self.rows[name]] if name in self.rows else []
+            self.tensors[name] = (*known, *map(make, shape[len(known) :]))
         return self.tensors[name]
 
     def _call(self, node: Node) -> Result | None:
@@ -175,10 +185,12 @@ class _Analysis:
                 for atom in dict.fromkeys(atoms_in(expr)):
                     slices.setdefault(atom, []).append(AxisSlice(name, d, expr))
         roles = self._roles()
+        known = [self.algebra.resolve(expr) for expr in self.rows.values()]
         statistics = _by_atom(resolved.statistics)
         taken: dict[str, int] = {}
         for atom, found in slices.items():
-            if atom in self.algebra.frozen or not any(s.tensor in self.graph.parameters for s in found):
+            trained = any(s.tensor in self.graph.parameters for s in found) or atom in known
+            if atom in self.algebra.frozen or not trained:
                 continue
             name = _name(found, resolved.tensors)
             taken[name] = taken.get(name, 0) + 1
@@ -187,7 +199,7 @@ class _Analysis:
                 size=atom.size,
                 kind=next((kind for kind in KINDS if kind in roles.get(atom, ())), "neurons"),
                 slices=tuple(found),
-                statistics=tuple(dict.fromkeys(_described(node) for node in statistics.get(atom, ()))),
+                statistics=tuple(dict.fromkeys(described(node) for node in statistics.get(atom, ()))),
                 atom=atom,
             )
 
@@ -224,7 +236,8 @@ def _name(slices: list[AxisSlice], dims: Mapping[str, Dims]) -> str:
     return f"{first.tensor}[{first.dim}]"
 
 
-def _described(node: Node) -> str:
+def described(node: Node) -> str:
+    """Returns an operator with the module it is in, or what it is where it is none."""
     if node.op == "placeholder":
         return "the model's input" if node.users else "being unused"
     if node.op == "output":

@@ -13,7 +13,7 @@ from laconic.core.edit import Slice
 from laconic.core.errors import invalid
 from laconic.graph.axes.call import Dims, Result
 from laconic.graph.axes.expression import Atom, Expr, kept_mask
-from laconic.graph.axes.table import table
+from laconic.graph.axes.table import frozen_by, table
 from laconic.graph.capture import Graph
 
 
@@ -143,6 +143,10 @@ class Axes:
         return tuple(
             Slice(tensor, dim, kept_mask(expr, masks).nonzero().flatten()) for (tensor, dim), expr in touched.items()
         )
+
+    def frozen_by(self) -> dict[str, list[str]]:
+        """Returns why dimensions are frozen -> which, as patterns such as `layer.{0-3}.conv.weight[2,3]`."""
+        return frozen_by(self)
 
     def __str__(self) -> str:
         return table(self)

@@ -70,18 +70,24 @@ def _each(axes: Axes, axis: Axis) -> int:
     )
 
 
-def _frozen(axes: Axes) -> Iterator[str]:
+def frozen_by(axes: Axes) -> dict[str, list[str]]:
+    """Returns reason -> dimensions of parameters and buffers that it freezes, as patterns."""
     reasons: dict[str, list[tuple[str, int]]] = {}
     for dim in axes.frozen:
         for why in dict.fromkeys(map(reason, dim.operators)):
             reasons.setdefault(why, []).append((dim.tensor, dim.dim))
+    return {why: shortened(places) for why, places in reasons.items()}
+
+
+def _frozen(axes: Axes) -> Iterator[str]:
+    reasons = frozen_by(axes)
     if not reasons:
         return
     header, *lines = _columns([("frozen by", "dimensions"), *((why, "") for why in reasons)], right=())
     indent = max(map(len, (*reasons, "frozen by"))) + 2
     yield from ("", header)
     for line, places in zip(lines, reasons.values(), strict=True):
-        first, *more = _wrapped(", ".join(shortened(places)), WIDTH - indent)
+        first, *more = _wrapped(", ".join(places), WIDTH - indent)
         yield line.ljust(indent) + first
         yield from (" " * indent + below for below in more)
 
