@@ -11,7 +11,9 @@ from laconic.prune.savings import Savings
 
 
 @pytest.mark.parametrize(
-    "name", ["plain_cnn", "depthwise", "grouped", "lstm", "tied_embedding", "fused_qkv", "rotary_attention"]
+    "name",
+    ["plain_cnn", "depthwise", "grouped", "transposed", "lstm", "tied_embedding", "fused_qkv", "rotary_attention"]
+    + ["linear_attention", "mlp_mixer", "mixture_of_experts", "low_rank"],
 )
 def test_amounts_are_those_of_the_model_that_is_really_cut(name):
     _, found, inputs = analysed(name)
@@ -21,6 +23,24 @@ def test_amounts_are_those_of_the_model_that_is_really_cut(name):
     assert Savings(found, "macs").amount(sizes) == pytest.approx(real.macs)
     assert Savings(found, "parameters").amount(sizes) == real.parameter_count
     assert Savings(found, "slices").amount(sizes) == sum(sizes.values())
+
+
+def test_product_with_a_tensor_made_of_parameters_shrinks_with_its_own_dimensions():
+    class Relative(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.place, self.head = nn.Linear(6, 12), nn.Linear(8, 12), nn.Linear(9, 2)
+            self.places = nn.Parameter(torch.randn(9, 8))
+
+        def forward(self, x):
+            return self.head(self.query(x) @ self.place(self.places).T)
+
+    inputs = (torch.randn(2, 5, 6),)
+    found = axes(capture(Relative(), inputs))
+    keep = {axis: torch.arange(axis.size // 2) for axis in found}
+    assert sorted(axis.size for axis in found) == [8, 9, 12]
+    real = costs(capture(cut(found, keep), inputs))
+    assert Savings(found, "macs").amount({a.atom: len(k) for a, k in keep.items()}) == pytest.approx(real.macs)
 
 
 def test_gain_is_the_difference_of_amounts():

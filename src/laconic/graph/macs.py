@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch.fx import Node
@@ -67,31 +67,46 @@ def _attention(given: Given, result: Shape) -> Products:
     return [((given["key"],), scores * query[-1]), ((given["value"],), scores * result[-1])]
 
 
-def _einsum(given: Given, result: Shape) -> Products:
-    """Operands are contracted from left to right, as PyTorch does."""
-    operands = given["tensors"]
-    inputs, kept = _terms(given["equation"])
-    sizes = {k: s for term, node in zip(inputs, operands, strict=True) for k, s in _label_sizes(term, shape_of(node))}
-    ellipses = [shape_of(node)[: len(shape_of(node)) - len(term)] for term, node in zip(inputs, operands, strict=True)]
-    longest = max(len(leading) for leading in ellipses)
-    batch = math.prod(next(leading for leading in ellipses if len(leading) == longest))
-    found: Products = []
+def labels_of_products(equation: str) -> list[str]:
+    """Returns the labels of each product that an einsum is made of: operands meet from left to right, as in PyTorch.
+
+    Example:
+        >>> [sorted(labels) for labels in labels_of_products("ab,bc,cd->ad")]
+        [['a', 'b', 'c'], ['a', 'c', 'd']]
+    """
+    inputs, kept = _terms(equation)
+    found: list[str] = []
     open_labels = set(inputs[0])
-    for i in range(1, len(operands)):
+    for i in range(1, len(inputs)):
         joined = open_labels | set(inputs[i])
-        found.append((tuple(operands[: i + 1]), math.prod(sizes[k] for k in joined) * batch))
+        found.append("".join(joined))
         open_labels = joined & set(kept + "".join(inputs[i + 1 :]))
     return found
+
+
+def labels_of_operands(equation: str, ranks: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    """Yields `(label, operand, dimension)`; the dimensions under an ellipsis have no label."""
+    for i, (term, rank) in enumerate(zip(_terms(equation)[0], ranks, strict=True)):
+        yield from ((label, i, rank - len(term) + d) for d, label in enumerate(term))
+
+
+def _einsum(given: Given, result: Shape) -> Products:
+    shapes = [shape_of(node) for node in given["tensors"]]
+    placed = list(labels_of_operands(given["equation"], [len(shape) for shape in shapes]))
+    sizes = {label: shapes[i][d] for label, i, d in placed}
+    ellipses = [shape[: len(shape) - sum(i == j for _, j, _ in placed)] for i, shape in enumerate(shapes)]
+    batch = math.prod(max(ellipses, key=len))
+    products = labels_of_products(given["equation"])
+    return [
+        (tuple(given["tensors"][: i + 2]), math.prod(sizes[k] for k in joined) * batch)
+        for i, joined in enumerate(products)
+    ]
 
 
 def _terms(equation: str) -> tuple[list[str], str]:
     left, arrow, kept = equation.replace(" ", "").replace("...", "").partition("->")
     implied = "".join(k for k in left if left.count(k) == 1 and k != ",")
     return left.split(","), kept if arrow else implied
-
-
-def _label_sizes(term: str, shape: Shape) -> list[tuple[str, Any]]:
-    return list(zip(term, shape[len(shape) - len(term) :], strict=True))
 
 
 def _recurrent(given: Given, result: Shape) -> Products:

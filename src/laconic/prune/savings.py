@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch.fx import Node
 
 from laconic.core.errors import invalid
-from laconic.graph import costs
 from laconic.graph.axes import Axes, Axis
 from laconic.graph.axes.call import Dims
 from laconic.graph.axes.expression import LARGEST_REAL, Atom, Prod, atoms_in, kept_size, product
-from laconic.graph.macs import products_of
-from laconic.graph.operators import ATTENTION, name_of
-from laconic.graph.weights import weight_names
+from laconic.graph.costs import macs_by_product
+from laconic.graph.macs import labels_of_operands, labels_of_products
+from laconic.graph.operators import (
+    ATTENTION,
+    CONVOLUTIONS,
+    RECURRENT,
+    TRANSPOSED_CONVOLUTIONS,
+    arguments,
+    name_of,
+)
 
 Measure = Literal["macs", "parameters", "slices"]
 Sizes = Mapping[Atom, int]
@@ -24,8 +30,7 @@ Sizes = Mapping[Atom, int]
 class Savings:
     """Sums terms `weight * product of the sizes of some dimensions`.
 
-    A parameter's multiply-accumulates grow with its number of elements; those of a product of activations with the
-    sizes of its result and of what it sums over.
+    The multiply-accumulates of a product grow with the sizes of its result and of what it sums over.
 
     Args:
         axes: the analysis of the model.
@@ -69,24 +74,33 @@ def _slice_terms(axes: Axes) -> list[tuple[float, Dims]]:
 
 
 def _mac_terms(axes: Axes) -> list[tuple[float, Dims]]:
-    counted = costs(axes.graph)
-    terms = [_scaled(macs, axes.resolved.tensors.get(name, ())) for name, macs in counted.macs_by_parameter.items()]
-    return terms + _activation_terms(axes, counted.other_macs)
+    return [
+        _scaled(macs, _multiplied(axes, node, operands)) for node, operands, macs in macs_by_product(axes.graph) if macs
+    ]
 
 
-def _activation_terms(axes: Axes, macs: int) -> list[tuple[float, Dims]]:
-    """Shares what has no parameter out among the products of activations, by what each would count."""
-    weights = weight_names(axes.graph)
-    shares: list[tuple[float, Dims]] = []
-    for node in axes.graph.nodes:
-        for operands, _ in products_of(node):
-            if not any(operand in weights for operand in operands):
-                # Attention sums over what is inside its operands, other products spread the first over the result.
-                spread = () if name_of(node) == ATTENTION else _real(axes, node)[-1:]
-                dims = (*_real(axes, operands[0]), *spread)
-                shares.append((float(math.prod(expr.size for expr in dims)), dims))
-    whole = sum(share for share, _ in shares)
-    return [_scaled(macs * share / whole, dims) for share, dims in shares] if whole else [(float(macs), ())]
+def _multiplied(axes: Axes, node: Node, operands: tuple[Node, ...]) -> Dims:
+    """Returns the dimensions whose sizes a product's multiply-accumulates are proportional to."""
+    name, given = name_of(node), arguments(node)
+    first, result = _real(axes, operands[0]), _real(axes, node)
+    if name in RECURRENT:
+        return first
+    if name == ATTENTION:
+        return _real(axes, given["query"]) if operands == (given["key"],) else result
+    if name == "einsum":
+        return _labelled(axes, given, len(operands) - 2)
+    if name in CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS | {"linear", "bilinear"}:
+        transposed = name in TRANSPOSED_CONVOLUTIONS or given.get("transposed")
+        return (*(_real(axes, given["input"]) if transposed else result), *first[1:])
+    if len(operands) == 1:  # Rows of one expert each: [rows, k] x [experts, k, n].
+        return (*result, *first[1:-1])
+    return (*first, *(result[-1:] if len(_real(axes, operands[1])) > 1 else ()))
+
+
+def _labelled(axes: Axes, given: Mapping[str, Any], which: int) -> Dims:
+    dims = [_real(axes, node) for node in given["tensors"]]
+    by_label = {label: dims[i][d] for label, i, d in labels_of_operands(given["equation"], list(map(len, dims)))}
+    return tuple(by_label[label] for label in labels_of_products(given["equation"])[which])
 
 
 def _real(axes: Axes, node: Node) -> Dims:
