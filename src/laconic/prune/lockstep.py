@@ -50,6 +50,17 @@ class Run:
         """Returns a node's result on every batch."""
         return [values[node] for values in self._values]
 
+    def has(self, node: Node) -> bool:
+        """Whether a node's result is there."""
+        return all(node in values for values in self._values)
+
+    def constant(self, node: Any) -> Tensor | None:
+        """Returns the parameter or buffer that an argument is; None if it is none."""
+        if not isinstance(node, Node) or node.op != "get_attr":
+            return None
+        found: Tensor = _attribute(self._module, str(node.target))
+        return found
+
     def forget(self, node: Node) -> None:
         """Lets go of what no later node reads."""
         for values in self._values:
