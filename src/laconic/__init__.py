@@ -20,7 +20,7 @@ from laconic.distill import SoftLabels, SquaredError
 from laconic.export.artifact import load_into, verify
 from laconic.graph.axes import axes
 from laconic.pipeline import Recovery, Result, compress
-from laconic.prune import Pruned, migrate, prune
+from laconic.prune import Pruned, load_pruned, migrate, prune
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Report
 from laconic.train import AdamW, Training, distill, supervised, train
@@ -56,6 +56,7 @@ __all__ = [
     "compress",
     "distill",
     "load_into",
+    "load_pruned",
     "migrate",
     "prune",
     "quantize",

@@ -77,9 +77,9 @@ def test_recodes_are_the_edits_that_recode() -> None:
 
 def test_a_plan_prints_one_line_an_edit() -> None:
     lines = str(PLAN).splitlines()
-    assert lines[0] == "Plan: 7 edits"
+    assert lines[0] == "Plan: 8 edits"
     assert lines[1] == "  conv's channels: cut to 5 in 7 tensors"
-    assert len(lines) == 8
+    assert len(lines) == 9
 
 
 def damage(folder: Path, name: str, content: bytes | bytearray) -> str:
@@ -121,7 +121,7 @@ def test_a_missing_file_is_an_artifact_error_that_names_it(tmp_path: Path, name:
 def test_tensors_of_another_plan_are_noticed(tmp_path: Path) -> None:
     PLAN.save(tmp_path / "a")
     every_edit(net()).save(tmp_path / "b")
-    other = Plan.of([*list(PLAN)[:-4], Recode("fc2.0.weight", symmetric(torch.randn(2, 10), 8)), *list(PLAN)[-3:]])
+    other = Plan.of([*list(PLAN)[:-5], Recode("fc2.0.weight", symmetric(torch.randn(2, 10), 8)), *list(PLAN)[-4:]])
     other.save(tmp_path / "b")
     (tmp_path / "b" / TENSOR_FILE).rename(tmp_path / "a" / TENSOR_FILE)
     with pytest.raises(ArtifactError, match=f"{TENSOR_FILE} beside it belongs to another plan"):

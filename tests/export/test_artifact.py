@@ -21,6 +21,7 @@ from torch import nn
 from laconic.core.apply import apply
 from laconic.core.errors import ArtifactError
 from laconic.core.files import sha256, write_tensors
+from laconic.core.folders import check_replaceable, replacing
 from laconic.core.plan import Plan
 from laconic.core.task import Batch
 from laconic.export.artifact import (
@@ -28,10 +29,8 @@ from laconic.export.artifact import (
     MANIFEST,
     Vectors,
     check_files,
-    check_replaceable,
     load_into,
     read_manifest,
-    replacing,
     verify,
     write_artifact,
 )

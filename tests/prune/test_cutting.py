@@ -18,7 +18,6 @@ from .test_attributes import Attention
 OWN_CODE_HAS_CONSTANTS = {
     "padded_shortcut",
     "channel_shuffle",
-    "group_norm",
     "split_channels",
     "written_in_place",
     "upsampled_by_repeat",

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.codings import Dense
-from laconic.core.edit import ActivationGrid, Cut, Edit, Recode, RoundActivation, Slice, Swap
+from laconic.core.edit import ActivationGrid, Cut, Edit, Recode, Rewrite, RoundActivation, Slice, Swap
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
 from laconic.core.projection import copied, project, projections, starting_point, unproject
+from laconic.core.rewritten import Rewritten
 
 Found = TypeVar("Found", Tensor, nn.Module)
 
@@ -46,7 +47,10 @@ def apply(model: nn.Module, plan: Plan, *, strict: bool = True, trainable: bool 
         ) from error
     for edit in plan:
         if strict or _exists(changed, edit):
-            _carry_out(changed, edit, trainable)
+            if isinstance(edit, Rewrite):
+                changed = Rewritten(changed, edit.program)
+            else:
+                _carry_out(changed, edit, trainable)
     return changed
 
 
@@ -119,7 +123,7 @@ def _recode(model: nn.Module, edit: Recode, trainable: bool) -> None:
 
 
 def _round_activation(model: nn.Module, edit: RoundActivation) -> None:
-    module = _module(model, edit.module)
+    module = _called(model, edit.module)
     if edit.side == "input":
         module.register_forward_pre_hook(partial(_round_first, edit.grid), with_kwargs=True)
     else:
@@ -163,7 +167,7 @@ def _kept(old: Tensor, slices: list[Slice]) -> Tensor:
 
 
 def _swap(model: nn.Module, edit: Swap) -> None:
-    old = _module(model, edit.module)
+    old = _called(model, edit.module)
     if old is model:
         raise UsageError("Swap: got the whole model; expected a module inside it. Apply the plan to a model around it.")
     new = edit.spec.build(old).train(old.training)
@@ -213,6 +217,16 @@ def _tensor(model: nn.Module, name: str) -> Tensor:
 
 def _module(model: nn.Module, path: str) -> nn.Module:
     return _named("module", path, _modules(model))
+
+
+def _called(model: nn.Module, path: str) -> nn.Module:
+    """Returns a module by path that the model calls, as far as that is known: a change of another would do nothing."""
+    module = _module(model, path)
+    if isinstance(model, Rewritten) and path and path not in model.program.called:
+        raise UsageError(
+            f"apply: the graph of {type(model).__name__} does not call {path!r}; expected a module it calls."
+        )
+    return module
 
 
 def _named(what: str, name: str, known: Mapping[str, Found]) -> Found:

@@ -15,6 +15,7 @@ from laconic.core import codings
 from laconic.core.coding import Coding
 from laconic.core.errors import invalid
 from laconic.core.files import sha256
+from laconic.core.program import Program
 from laconic.core.rounding import round_to_grid
 from laconic.core.spec import ALL as SPECS
 from laconic.core.spec import Spec
@@ -245,7 +246,37 @@ class Swap(Edit):
         return f"{self.module}: replaced by {self.spec}"
 
 
-ALL: tuple[type[Edit], ...] = (Recode, RoundActivation, Cut, Swap)
+@final
+@dataclass(frozen=True, eq=False)
+class Rewrite(Edit):
+    """The model's own code is replaced by a list of calls: of operators, and of modules that the model has."""
+
+    kind: ClassVar[str] = "rewrite"
+    program: Program
+
+    @property
+    def where(self) -> str:
+        """The whole model."""
+        return "the model"
+
+    def config(self) -> dict[str, Any]:
+        """Returns the calls and the structure of inputs and outputs."""
+        return self.program.config()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the constants."""
+        return dict(self.program.constants)
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Any], tensors: Tensors) -> Self:
+        """Undoes `config` and `tensors`."""
+        return cls(Program.from_parts(config, {name: tensors[name] for name in config["constants"]}))
+
+    def __str__(self) -> str:
+        return f"{self.where}: its own code replaced by {len(self.program.calls)} calls"
+
+
+ALL: tuple[type[Edit], ...] = (Recode, RoundActivation, Cut, Swap, Rewrite)
 
 
 def edit_from_parts(kind: str, config: Mapping[str, Any], tensors: Tensors) -> Edit:

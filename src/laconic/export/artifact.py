@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import secrets
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +14,11 @@ from torch import nn
 
 from laconic.core.errors import ArtifactError, UsageError
 from laconic.core.files import read_bytes, read_tensors, sha256, write_bytes, write_tensors
+from laconic.core.folders import replacing
 from laconic.core.plan import PLAN_FILE, TENSOR_FILE, Plan
 from laconic.core.state import WEIGHTS, load_state, save_state
 from laconic.export.onnxruntime import Session
+from laconic.prune.saved import DESCRIPTION, load_pruned
 
 Array = np.ndarray[Any, Any]
 FORMAT = 1
@@ -76,78 +74,6 @@ def write_artifact(
                 }
             ),
         )
-
-
-@contextlib.contextmanager
-def replacing(folder: Path, known: Collection[str]) -> Iterator[Path]:
-    """Yields an empty folder that takes the place of `folder` when the block ends well, and vanishes otherwise.
-
-    Args:
-        folder: the final place.
-        known: names that an older folder there may hold; one with anything else in it is not ours to replace.
-
-    Raises:
-        ArtifactError: the place is taken by something else, or cannot be written.
-    """
-    folder = folder.absolute()
-    with _said_of(folder):
-        check_replaceable(folder, known)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = _beside(folder)
-        fresh.mkdir()
-        try:
-            yield fresh
-            _put(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-
-
-def check_replaceable(folder: Path, known: Collection[str]) -> None:
-    """Refuses a place that holds anything but an older result, or that cannot be written.
-
-    Raises:
-        ArtifactError: says which.
-    """
-    folder = folder.absolute()
-    with _said_of(folder):
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise ArtifactError(f"{folder}: is not a folder, and is not replaced. Choose another place.")
-        foreign = sorted({path.name for path in folder.iterdir()} - set(known)) if folder.exists() else []
-        if foreign:
-            raise ArtifactError(f"{folder}: holds {foreign[0]!r}, which is not Laconic's. Choose a new folder.")
-        nearest = next(parent for parent in folder.parents if parent.exists())
-        tempfile.TemporaryFile(dir=nearest).close()
-
-
-@contextlib.contextmanager
-def _said_of(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder}: cannot be written ({error.strerror or error}). Choose another place."
-        ) from error
-
-
-def _beside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
-
-
-def _put(fresh: Path, folder: Path) -> None:
-    """Renames a folder to its final name; one that is there stays if that fails."""
-    if not folder.exists():
-        fresh.replace(folder)
-        return
-    old = _beside(folder)
-    try:
-        folder.replace(old)
-        fresh.replace(folder)
-    except BaseException:
-        if not folder.exists():
-            old.replace(folder)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _entry(path: Path) -> dict[str, Any]:
@@ -250,6 +176,10 @@ def verify(folder: str | Path) -> Verified:
         ArtifactError: something is not as it was written, or the outputs differ; the message names it.
     """
     folder = Path(folder)
+    if (folder / DESCRIPTION).exists():
+        raise ArtifactError(
+            f"{folder}: is a saved pruned model, which has no exported model to run. laconic.load_pruned checks it."
+        )
     tolerance = check_files(folder).get("tolerance")
     if not isinstance(tolerance, float):
         raise ArtifactError(f"{folder / MANIFEST}: has no tolerance for the test vectors. Copy the artifact again.")
@@ -274,17 +204,21 @@ def load_into(model: nn.Module, folder: str | Path) -> nn.Module:
     """Returns a copy of a model with an artifact's weights: the compressed PyTorch model, without pickle.
 
     Args:
-        model: built by the same code as the original; its own weights do not matter.
-        folder: the artifact.
+        model: built by the same code as the original; its own weights do not matter. Where a pruned model was
+            compressed further, that is the pruned model: `load_pruned(its folder, original).model`.
+        folder: the artifact, or a folder that `Pruned.save` wrote.
 
     Raises:
         ArtifactError: the artifact is damaged, or of another model.
     """
     folder = Path(folder)
+    if (folder / DESCRIPTION).exists():
+        return load_pruned(folder, model).model
     check_files(folder)
     try:
         return load_state(folder, model)[0]
     except UsageError as error:
         raise ArtifactError(
-            f"{folder}: was made from another model than this {type(model).__name__}. {error}"
+            f"{folder}: was made from another model than this {type(model).__name__}. {error} If that one was pruned "
+            "before, pass the pruned model: laconic.load_pruned(its folder, original).model."
         ) from error

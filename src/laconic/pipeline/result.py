@@ -15,9 +15,10 @@ from torch import nn
 
 from laconic.core.budget import Miss
 from laconic.core.files import read_bytes, read_json, write_bytes
+from laconic.core.folders import check_replaceable, replacing
 from laconic.core.plan import Plan
 from laconic.core.state import load_state
-from laconic.export.artifact import Vectors, check_replaceable, replacing, write_artifact
+from laconic.export.artifact import Vectors, write_artifact
 from laconic.export.onnxruntime import Session
 from laconic.measure import Figures
 from laconic.pipeline.attempt import MODEL, Attempt, finished_state

@@ -19,6 +19,7 @@ from laconic.prune.importance import (
 from laconic.prune.migrate import migrate
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
+from laconic.prune.saved import Loaded, load_pruned
 from laconic.prune.whole import prune
 
 __all__ = [
@@ -32,11 +33,13 @@ __all__ = [
     "Importance",
     "Known",
     "Lamp",
+    "Loaded",
     "Magnitude",
     "Pruned",
     "Random",
     "Removal",
     "Taylor",
+    "load_pruned",
     "migrate",
     "prune",
     "refit",

@@ -52,6 +52,7 @@ def known_attributes(model: nn.Module, axes: Axes, sizes: Sizes) -> dict[tuple[s
         sizes: what each cut axis' atom has left.
     """
     convolutions = _convolutions(axes)
+    normalised = {path for path, module in model.named_modules() if isinstance(module, nn.GroupNorm)}
     found: dict[tuple[str, str], Value] = {}
     for path, module in model.named_modules():
         for attribute, dims in (*_declared(path, module, axes), *_of_convolution(path, module, convolutions)):
@@ -59,6 +60,9 @@ def known_attributes(model: nn.Module, axes: Axes, sizes: Sizes) -> dict[tuple[s
                 found[path, attribute] = tuple(kept_size(expr, sizes) for expr in dims)
             else:
                 found[path, attribute] = kept_size(dims, sizes)
+    for (node, argument), groups in axes.resolved.sizes.items():
+        if argument == "num_groups" and not isinstance(groups, tuple) and module_of(node) in normalised:
+            found[module_of(node), argument] = kept_size(groups, sizes)
     return found
 
 

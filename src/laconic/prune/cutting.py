@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from laconic.core.apply import apply
+from laconic.core.codings import Dense
+from laconic.core.edit import Recode, Rewrite
 from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
+from laconic.graph import Graph, capture
 from laconic.graph.axes import Axes, Axis
 from laconic.graph.cutting import cut
 from laconic.graph.oracle import cut_error
 from laconic.prune.attributes import known_attributes, matching_attributes
 from laconic.prune.cuts import Attributes, cuts
+from laconic.prune.rewriting import rewritings
 
 WAYS: tuple[tuple[Attributes, ...], ...] = ((known_attributes,), (known_attributes, matching_attributes))
 """Which attributes to update, tried in this order."""
+Proof = Callable[[Axes, Mapping[Axis, Tensor], nn.Module, Sequence[Any], Mapping[str, Any]], float]
 
 
 class Smaller(NamedTuple):
@@ -29,10 +34,22 @@ class Smaller(NamedTuple):
     kind: Literal["module", "graph"]
     why: str
     error: float
+    notes: tuple[str, ...] = ()
+    graph: Graph | None = None
+
+    @property
+    def planned(self) -> bool:
+        """Whether the plan alone leads from the original to the model."""
+        return self.kind == "module" or any(isinstance(edit, Rewrite) for edit in self.plan)
 
 
 def cut_out(
-    model: nn.Module, axes: Axes, keep: Mapping[Axis, Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+    model: nn.Module,
+    axes: Axes,
+    keep: Mapping[Axis, Tensor],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    proof: Proof | None = None,
 ) -> Smaller:
     """Returns the model without the slices that are not kept, after the proof that nothing else changed.
 
@@ -42,6 +59,7 @@ def cut_out(
         keep: the kept indices of each axis that is cut, int64.
         args: positional inputs that the proof runs on.
         kwargs: named inputs.
+        proof: how far a cut model is from what it should compute; None: `cut_error`.
 
     Raises:
         UsageError: an index is out of range, comes twice, or none is kept.
@@ -51,9 +69,10 @@ def cut_out(
         The model's outputs are those of the original with zeros in the cut slices.
         Mode, dtype, device, `requires_grad`, ties and hooks of a user's own module survive.
     """
+    proof = proof or cut_error
     smaller = cut(axes, keep)
     limit = tolerance(model)
-    error = cut_error(axes, keep, smaller, args, kwargs)
+    error = proof(axes, keep, smaller, args, kwargs)
     if not error <= limit:
         raise ModelError(
             f"prune: {type(model).__name__} without the cut slices is {error:.2g} away from the original with zeros in "
@@ -63,10 +82,35 @@ def cut_out(
     for attributes in WAYS:
         plan = cuts(model, axes, keep, attributes)
         own = apply(model, plan)
-        found, why = _tried(own, axes, keep, args, kwargs)
-        if found <= limit:
-            return Smaller(own, plan, "module", "", found)
-    return Smaller(smaller, cuts(model, axes, keep), "graph", why, error)
+        found, why = _tried(own, axes, keep, args, kwargs, proof)
+        graph, why = _captured(own, args, kwargs) if found <= limit else (None, why)
+        if graph is not None:
+            again, why = _tried(graph.program.module(check_guards=False), axes, keep, args, kwargs, proof)
+            if again <= limit:
+                return Smaller(own, plan, "module", "", found, graph=graph)
+    try:
+        for plan, notes in rewritings(model, axes, keep):
+            rewritten = apply(model, plan)
+            found, _ = _tried(rewritten, axes, keep, args, kwargs, proof)
+            if found <= limit:
+                return Smaller(rewritten, plan, "graph", why, found, notes)
+    except ModelError as failure:
+        note = str(failure)
+    else:
+        note = "its calls, written down and read back, compute something else."
+    return Smaller(smaller, cuts(model, axes, keep), "graph", why, error, (f"this graph cannot be saved: {note}",))
+
+
+def refitted(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -> Smaller:
+    """Adds new values of parameters and buffers, by name, to a cut model and its plan."""
+    plan = smaller.plan + Plan.of(Recode(name, Dense.of(value)) for name, value in values.items())
+    if smaller.planned:
+        return smaller._replace(model=apply(model, plan), plan=plan)
+    held = dict(smaller.model.named_parameters(remove_duplicate=False)) | dict(smaller.model.named_buffers())
+    with torch.no_grad():
+        for name, value in values.items():
+            held[name].copy_(value)
+    return smaller._replace(plan=plan)
 
 
 def tolerance(model: nn.Module) -> float:
@@ -75,13 +119,28 @@ def tolerance(model: nn.Module) -> float:
     return max((float(torch.finfo(kind).eps ** 0.5) for kind in kinds), default=0.0)
 
 
+def _captured(own: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Graph | None, str]:
+    """Captures the user's module, since its code may take another path there: one with sizes that no attribute has."""
+    try:
+        return capture(own, args, kwargs), ""
+    except ModelError as failure:
+        return None, f"its own code cannot be exported at the new sizes: {failure}"
+
+
 def _tried(
-    own: nn.Module, axes: Axes, keep: Mapping[Axis, Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+    own: nn.Module,
+    axes: Axes,
+    keep: Mapping[Axis, Tensor],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    proof: Proof,
 ) -> tuple[float, str]:
     """Returns how far the user's module is from the proof's reference, and what to say where it is too far."""
     modes = {module: module.training for module in own.modules()}
+    for module in modes:
+        module.training = False  # An exported module refuses eval().
     try:
-        error = cut_error(axes, keep, own.eval(), args, kwargs)
+        error = proof(axes, keep, own, args, kwargs)
     except LaconicError:
         raise
     except Exception as failure:  # The user's code, at sizes that it was not written for: it may raise anything.

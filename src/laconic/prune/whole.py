@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from laconic.calibrate import Evidence
-from laconic.core.apply import apply
-from laconic.core.codings import Dense
-from laconic.core.edit import Recode
 from laconic.core.errors import invalid
-from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import axes
 from laconic.prune.choice import Candidates, Scope, choose
-from laconic.prune.cutting import Smaller, cut_out
+from laconic.prune.cutting import cut_out, refitted
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance, Magnitude
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
@@ -84,6 +79,7 @@ def prune(
         A ratio that cannot be reached within 2 % is said in `Pruned.notes`.
 
     Example:
+        >>> import torch
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> print(prune(model, torch.randn(5, 4), ratio=0.5))
         Pruned: 50.0% of the MACs, 51.7% of the parameters, the model's own class
@@ -110,7 +106,7 @@ def prune(
     smaller = cut_out(model, found, kept, args, kwargs)
     if task is not None and kept and compensate is not None:
         values = refit(found, kept, inputs_of(found, task, samples), weights=compensate == "weights")
-        smaller = _changed(model, smaller, values)
+        smaller = refitted(model, smaller, values)
     reached = 1 - candidates.savings.amount(sizes) / candidates.savings.total
     return Pruned(
         model=smaller.model,
@@ -121,8 +117,8 @@ def prune(
         axes=found,
         keep={axis.name: indices for axis, indices in kept.items()},
         before=costs(graph),
-        after=costs(capture(smaller.model, args, kwargs)),
-        notes=tuple(_notes(candidates, ratio, reached, of)),
+        after=costs(smaller.graph or capture(smaller.model, args, kwargs)),
+        notes=(*_notes(candidates, ratio, reached, of), *smaller.notes),
     )
 
 
@@ -143,18 +139,6 @@ def _example(data: Task | Tensor | Sequence[Any] | Mapping[str, Any]) -> tuple[t
         case Mapping():
             return (), dict(data)
     return tuple(data), {}
-
-
-def _changed(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -> Smaller:
-    """Adds new values to the plan and puts them in the model."""
-    plan = smaller.plan + Plan.of(Recode(name, Dense.of(value)) for name, value in values.items())
-    if smaller.kind == "module":
-        return smaller._replace(model=apply(model, plan), plan=plan)
-    held = {**dict(smaller.model.named_parameters()), **dict(smaller.model.named_buffers())}
-    with torch.no_grad():
-        for name, value in values.items():
-            held[name].copy_(value)
-    return smaller._replace(plan=plan)
 
 
 def _notes(candidates: Candidates, ratio: float, reached: float, of: str) -> Iterator[str]:
