@@ -1,0 +1,155 @@
+"""The price list: every technique at every level on every layer, in nats, bytes and multiply-accumulates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from laconic.calibrate import Evidence, Layer, calibrate
+from laconic.core.edit import Recode, Swap
+from laconic.core.errors import ModelError, UsageError, invalid
+from laconic.core.task import Task
+from laconic.factorize import Factorization, Level
+from laconic.factorize.decomposition import is_module
+from laconic.graph import Graph, capture, costs
+from laconic.select.correct import corrected, measured
+from laconic.select.menu import MENU, Technique
+from laconic.select.offer import Offer, PriceList
+
+RANKS = 8
+"""So many ranks of each layer are offered, evenly over its sizes."""
+
+
+def price(
+    model: nn.Module,
+    task: Task,
+    *,
+    techniques: Sequence[Technique] | None = None,
+    evidence: Evidence | None = None,
+    measure: int = 16,
+    samples: int = 256,
+    graph: Graph | None = None,
+) -> PriceList:
+    """Prices what can be done to each layer. Nothing is changed.
+
+    Args:
+        model: a trained model.
+        task: its calibration data is read, without labels.
+        techniques: None: `MENU`.
+        evidence: of an earlier `calibrate`, with gradients.
+        measure: how many offers are measured on the whole model, one a layer at most, to correct the prediction; 0:
+            none is.
+        samples: how many are read to measure: those that come after the ones behind the evidence, if there are more.
+        graph: of an earlier `capture`.
+
+    Raises:
+        UsageError: a number is outside its domain, or the evidence holds no gradients.
+        ModelError: the model has no layer that can be priced, or a weight is not finite.
+
+    Example:
+        >>> import torch
+        >>> from laconic.quantize import RoundToNearest
+        >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+        >>> prices = price(model, Task(evaluate=[torch.randn(64, 8)]), techniques=[RoundToNearest(bits=4)])
+        >>> [(offer.layer, offer.level, offer.size_bytes) for offer in prices.offers][:2]
+        [('0.weight', 'as it is', 256), ('0.weight', '4-bit symmetric grid per channel', 64)]
+    """
+    if measure < 0 or samples < 1:
+        raise invalid("price.measure, samples", (measure, samples), "at least 0 and at least 1")
+    evidence = evidence or calibrate(model, task, activations=False)
+    if all(use.gradient_sum is None for use in evidence.uses):
+        raise UsageError("price: the evidence holds no gradients; expected some. Use calibrate(..., gradients=True).")
+    techniques = MENU if techniques is None else techniques
+    macs = costs(graph or _captured(model, task)).macs_by_parameter
+    tensors = dict(model.named_parameters())
+    offers: list[Offer] = []
+    for name, seen in evidence.layers.items():
+        if name in tensors and seen.gradient_sum is not None:
+            offers += _offers(model, tensors[name], seen.layer, evidence, float(macs.get(name, 0)), techniques)
+    if not offers:
+        raise ModelError(
+            f"price: {type(model).__name__} has no layer with a price; expected one that reaches the output."
+        )
+    points = measured(model, task, offers, measure, samples, skip=evidence.samples) if measure else {}
+    priced = {offer.layer for offer in offers}
+    return PriceList(
+        offers=tuple(corrected(offers, points)),
+        other_bytes=sum(_bytes(t) for n, t in _tensors(model).items() if n not in priced),
+        other_macs=float(sum(n for name, n in macs.items() if name not in priced)),
+        notes=tuple(_notes(evidence, priced, tensors)),
+    )
+
+
+def _offers(
+    model: nn.Module, weight: Tensor, layer: Layer, evidence: Evidence, macs: float, techniques: Sequence[Technique]
+) -> Iterator[Offer]:
+    name = layer.parameter
+    yield Offer(
+        layer=name, technique=None, edit=None, size_bytes=_bytes(weight), macs=macs, predicted_nats=0.0, nats=0.0
+    )
+    for technique in techniques:
+        if isinstance(technique, Factorization):
+            yield from _factorized(model, weight, layer, evidence, macs, technique)
+            continue
+        coding = technique.encode(weight, layer, evidence.layers[name])
+        nats = evidence.nats(name, coding.decode() - weight.detach().cpu())
+        yield Offer(
+            layer=name,
+            technique=technique,
+            edit=Recode(name, coding),
+            size_bytes=coding.size_bytes,
+            macs=macs,
+            predicted_nats=nats,
+            nats=nats,
+        )
+
+
+def _factorized(
+    model: nn.Module, weight: Tensor, layer: Layer, evidence: Evidence, macs: float, technique: Factorization
+) -> Iterator[Offer]:
+    path = layer.parameter.removesuffix(".weight")
+    module: Any = dict(model.named_modules()).get(path)
+    uses = sum(use.layer.parameter == layer.parameter for use in evidence.uses)
+    if module is None or not is_module(module) or module.weight is not weight or uses > 1:
+        return
+    found = technique.decompose(module, layer, evidence.layers[layer.parameter])
+    for level in _spread(found.levels if found else ()):
+        assert found is not None
+        yield Offer(
+            layer=layer.parameter,
+            technique=technique,
+            edit=Swap(path, found.spec(level)),
+            size_bytes=level.parameters * weight.element_size(),
+            macs=macs * level.macs / weight.numel(),
+            predicted_nats=level.error,
+            nats=level.error,
+        )
+
+
+def _spread(levels: Sequence[Level]) -> Sequence[Level]:
+    """Returns at most `RANKS` levels, evenly spaced, among them the largest."""
+    count = len(levels)
+    return [levels[(i + 1) * count // RANKS - 1] for i in range(RANKS)] if count > RANKS else levels
+
+
+def _captured(model: nn.Module, task: Task) -> Graph:
+    example = next(task.batches("calibrate"))
+    return capture(model, example.args, example.kwargs)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _notes(evidence: Evidence, priced: set[str], tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    left = [name for name in tensors if name in evidence.layers and name not in priced]
+    if left:
+        yield f"without a price, because no gradient reached them: {', '.join(left)}."
+    if evidence.unreached:
+        yield f"without a price, because the data never used them: {', '.join(evidence.unreached)}."

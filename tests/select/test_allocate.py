@@ -1,0 +1,87 @@
+import itertools
+
+import pytest
+import torch
+from selecting_samples import TASK, network, smooth
+
+from laconic.core.apply import apply
+from laconic.core.budget import Budget
+from laconic.core.errors import UsageError
+from laconic.core.plan import Plan
+from laconic.measure import kl_divergence
+from laconic.quantize import CompensatedRounding
+from laconic.select import Offer, PriceList, allocate, carried_out, price
+
+
+def offers(layer: str, seed: int, count: int = 5) -> list[Offer]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes, macs, nats = (torch.rand(3, count, generator=generator) * 1000).tolist()
+    levels = [(0.0, 1000.0, 1000), *((n, m, int(s)) for n, m, s in zip(nats, macs, sizes, strict=True))]
+    return [
+        Offer(layer=layer, technique=None, edit=None, size_bytes=s, macs=m, predicted_nats=n, nats=n)
+        for n, m, s in levels
+    ]
+
+
+PRICES = PriceList(offers=tuple(o for i in range(4) for o in offers(f"layer{i}", i)), other_bytes=100, other_macs=50.0)
+
+
+@pytest.mark.parametrize("limits", [{"size": 0.9}, {"size": 0.5}, {"macs": 0.4}, {"size": 0.6, "macs": 0.6}])
+def test_the_choice_is_the_best_of_all_that_meet_every_limit(limits: dict[str, float]) -> None:
+    budget = Budget(**limits)
+    allowed = [
+        chosen
+        for chosen in itertools.product(*PRICES.layers.values())
+        if 100 + sum(o.size_bytes for o in chosen) <= limits.get("size", 1) * PRICES.size_bytes
+        and 50 + sum(o.macs for o in chosen) <= limits.get("macs", 1) * PRICES.macs
+    ]
+    found = allocate(PRICES, budget)
+    assert found.nats == pytest.approx(min(sum(o.nats for o in chosen) for chosen in allowed))
+    assert found.size_bytes == 100 + sum(o.size_bytes for o in found.offers)
+    assert found.size_bytes <= limits.get("size", 1) * PRICES.size_bytes
+    assert found.macs <= limits.get("macs", 1) * PRICES.macs
+
+
+def test_without_limits_everything_stays() -> None:
+    found = allocate(PRICES, Budget())
+    assert found.nats == 0 and len(found.plan) == 0
+
+
+def test_an_absolute_limit_counts_what_has_no_offers_too() -> None:
+    assert allocate(PRICES, Budget(size="2000 B")).size_bytes <= 2000
+
+
+@pytest.mark.parametrize("name", ["size", "macs"])
+def test_a_limit_that_nothing_meets_is_refused_with_the_least_there_is(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"Budget.{name}: got \d+; expected at least [\d,]+, which the smallest"):
+        allocate(PRICES, Budget(**{name: 0.01}))
+
+
+def test_limits_that_hold_alone_but_not_together_are_refused() -> None:
+    small = Offer(layer="a", technique=None, edit=None, size_bytes=1, macs=9.0, predicted_nats=1.0, nats=1.0)
+    quick = Offer(layer="a", technique=None, edit=None, size_bytes=9, macs=1.0, predicted_nats=1.0, nats=1.0)
+    whole = Offer(layer="a", technique=None, edit=None, size_bytes=10, macs=10.0, predicted_nats=0.0, nats=0.0)
+    prices = PriceList(offers=(whole, small, quick), other_bytes=0, other_macs=0.0)
+    with pytest.raises(UsageError, match="cannot be met by these offers together"):
+        allocate(prices, Budget(size=0.2, macs=0.2))
+
+
+def test_a_choice_carried_out_in_order_is_nearer_than_its_offers_one_by_one() -> None:
+    model, held_out = network(), smooth(256, seed=99)
+    prices = price(model, TASK, techniques=[CompensatedRounding(bits=b) for b in (2, 3, 4, 8)])
+    choice = allocate(prices, Budget(size=0.1))
+
+    def distance(plan: Plan) -> float:
+        with torch.no_grad():
+            return kl_divergence(model(held_out), apply(model, plan)(held_out)).mean().item()
+
+    in_order = carried_out(model, TASK, choice)
+    assert {offer.level for offer in choice.offers} > {"2-bit symmetric grid per channel"}
+    assert distance(in_order) < distance(choice.plan)
+    coded = {edit.parameter: edit.coding.size_bytes for edit in in_order.recodes}
+    assert all(coded[offer.layer] == offer.size_bytes for offer in choice.offers if offer.edit is not None)
+
+
+def test_nothing_is_printed_on_the_way(capfd: pytest.CaptureFixture[str]) -> None:
+    allocate(PRICES, Budget(size=0.5, macs=0.6))
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+from selecting_samples import TASK, network, smooth
+from torch import nn
+
+from laconic.calibrate import calibrate
+from laconic.core.apply import apply
+from laconic.core.edit import Swap
+from laconic.core.errors import ModelError, UsageError
+from laconic.core.plan import Plan
+from laconic.core.task import Task
+from laconic.factorize import ActivationAwareSVD
+from laconic.graph import capture, costs
+from laconic.measure import kl_divergence
+from laconic.quantize import CompensatedRounding, RoundToNearest
+from laconic.select import PriceList, price
+
+MODEL = network()
+EVIDENCE = calibrate(MODEL, TASK, samples=256, activations=False)
+PRICES = price(MODEL, TASK, evidence=EVIDENCE)
+
+
+def measured(model: nn.Module, x: torch.Tensor) -> float:
+    with torch.no_grad():
+        return kl_divergence(MODEL(x), model(x)).mean().item()
+
+
+def test_every_layer_can_stay_as_it_is_for_nothing() -> None:
+    assert list(PRICES.layers) == ["0.weight", "3.weight", "6.weight", "8.weight"]
+    for found in PRICES.layers.values():
+        assert found[0].edit is None and found[0].nats == 0
+
+
+def test_sizes_and_products_are_those_of_the_model() -> None:
+    assert PRICES.size_bytes == sum(t.numel() * t.element_size() for t in MODEL.state_dict().values())
+    assert PRICES.macs == costs(capture(MODEL, (smooth(2, 0),))).macs
+
+
+def test_an_offer_is_the_size_it_says_and_needs_what_it_says() -> None:
+    for offer in [offer for offer in PRICES.offers if offer.edit is not None][::8]:
+        changed = apply(MODEL, Plan.of([offer.edit]))
+        if isinstance(offer.edit, Swap):
+            gone = sum(p.numel() for p in MODEL.parameters()) - sum(p.numel() for p in changed.parameters())
+            assert offer.size_bytes == PRICES.layers[offer.layer][0].size_bytes - 4 * gone
+        else:
+            assert offer.size_bytes == offer.edit.coding.size_bytes
+        macs = costs(capture(changed, (smooth(2, 0),))).macs
+        assert macs == PRICES.macs - PRICES.layers[offer.layer][0].macs + offer.macs
+
+
+def test_fewer_bits_are_smaller_and_dearer() -> None:
+    for found in PRICES.layers.values():
+        grids = [offer for offer in found if isinstance(offer.technique, CompensatedRounding)]
+        assert sorted(grids, key=lambda o: -o.size_bytes) == sorted(grids, key=lambda o: o.nats)
+
+
+def test_measured_offers_are_measured_on_samples_behind_the_evidence() -> None:
+    held_back = smooth(64, seed=4)
+    points = [offer for offer in PRICES.offers if offer.measured_nats is not None]
+    assert len(points) == 4
+    for offer in points:
+        assert offer.edit is not None
+        assert offer.measured_nats == pytest.approx(measured(apply(MODEL, Plan.of([offer.edit])), held_back))
+        assert offer.nats == pytest.approx(offer.measured_nats)
+
+
+def test_the_correction_of_a_layer_holds_for_all_its_offers_and_others_take_the_median() -> None:
+    two = price(MODEL, TASK, evidence=EVIDENCE, measure=2)
+    ratios = {o.layer: o.nats / o.predicted_nats for o in two.offers if o.predicted_nats}
+    for offer in two.offers:
+        assert offer.nats == pytest.approx(offer.predicted_nats * ratios[offer.layer])
+    points = sorted(ratios[o.layer] for o in two.offers if o.measured_nats is not None)
+    assert len(points) == 2
+    assert ratios["8.weight"] == pytest.approx(sum(points) / 2)
+
+
+def test_without_measuring_the_prediction_stands() -> None:
+    blind = price(MODEL, TASK, evidence=EVIDENCE, measure=0)
+    assert all(offer.nats == offer.predicted_nats and offer.measured_nats is None for offer in blind.offers)
+
+
+def test_corrected_prices_rank_as_whole_model_measurements_do() -> None:
+    held_back = smooth(64, seed=9)
+    offers = [offer for offer in PRICES.offers if offer.edit is not None]
+    truth = [measured(apply(MODEL, Plan.of([offer.edit])), held_back) for offer in offers]
+    ranks = [torch.tensor(v).argsort().argsort().double() for v in ([o.nats for o in offers], truth)]
+    assert torch.corrcoef(torch.stack(ranks))[0, 1] > 0.95
+
+
+def test_equal_arguments_give_equal_prices_and_the_model_is_as_it_was() -> None:
+    before = {name: tensor.clone() for name, tensor in MODEL.state_dict().items()}
+    again = price(MODEL, TASK, evidence=EVIDENCE)
+    assert list(again.rows()) == list(PRICES.rows())
+    assert all(torch.equal(before[name], tensor) for name, tensor in MODEL.state_dict().items())
+
+
+def test_a_tied_weight_is_priced_for_both_uses_and_never_swapped() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(12, 8), nn.Linear(8, 12, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(self.table(ids))
+
+    task = Task(evaluate=[torch.randint(0, 12, (32, 6), generator=torch.Generator().manual_seed(0))])
+    techniques = [RoundToNearest(bits=3), ActivationAwareSVD()]
+    prices = price(Tied().eval(), task, techniques=techniques)
+    assert [offer.name for offer in prices.offers] == ["", "RoundToNearest"]
+    assert prices.size_bytes == 12 * 8 * 4
+
+
+def test_a_table_shows_every_offer() -> None:
+    lines = str(PRICES).splitlines()
+    assert lines[0].split() == ["layer", "level", "bytes", "MACs", "nats", "measured"]
+    assert len(lines) == 1 + len(PRICES.offers)
+
+
+def test_rows_are_plain_values() -> None:
+    rows = list(PriceList.rows(PRICES))
+    assert all(math.isfinite(float(row["nats"] or 0)) for row in rows)
+    assert {row["technique"] for row in rows} == {"", "CompensatedRounding", "ActivationAwareSVD"}
+
+
+def test_evidence_without_gradients_is_refused() -> None:
+    with pytest.raises(UsageError, match="price: the evidence holds no gradients"):
+        price(MODEL, TASK, evidence=calibrate(MODEL, TASK, gradients=False, activations=False))
+
+
+def test_a_model_without_layers_is_refused() -> None:
+    with pytest.raises(ModelError, match="ReLU has no"):
+        price(nn.ReLU(), Task(evaluate=[torch.randn(4, 3)]))
+
+
+@pytest.mark.parametrize("options", [{"measure": -1}, {"samples": 0}])
+def test_numbers_outside_their_domain_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=r"price\.measure, samples"):
+        price(MODEL, TASK, evidence=EVIDENCE, **options)
