@@ -49,7 +49,7 @@ def nearest_word(values: Tensor, words: Tensor) -> Tensor:
         return _nearest_number(values[:, :, 0].contiguous(), words[:, :, 0])
     sizes, turned = words.square().sum(2)[:, None, :], words.mT
     step = max(1, LARGEST // max(1, len(words) * words.shape[1]))
-    parts = [torch.baddbmm(sizes, part, turned, alpha=-2).argmin(2) for part in values.split(step, 1)]
+    parts = [torch.baddbmm(sizes, part, turned, alpha=-2).argmin(2) for part in torch.split(values, step, 1)]
     return torch.cat(parts, 1)
 
 

@@ -157,7 +157,7 @@ class Codebook(Coding):
         tables, books = self.books.shape[1], self.books.float()
         by_channel = values.view(self.vectors.channels, -1, self.vectors.length)
         padded = functional.pad(by_channel, (0, 0, 0, 0, 0, tables * self.rows - len(by_channel)))
-        by_table = padded.unflatten(0, (tables, self.rows))
+        by_table = padded.view(tables, self.rows, *by_channel.shape[1:])
         codes = nearest_words(by_table.flatten(1, 2), books).view(self.stages, -1, by_channel.shape[1])
         kept = self.vectors.per_channel % self.vectors.length
         if kept:
