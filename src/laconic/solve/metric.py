@@ -29,18 +29,20 @@ class InputMetric:
     order: Tensor
 
     @classmethod
-    def of(cls, second_moment: Tensor, *, damping: float = 0.01) -> Self:
-        """Returns the metric of a second moment, inputs with the most energy first.
+    def of(cls, second_moment: Tensor, *, damping: float = 0.01, order: Tensor | None = None) -> Self:
+        """Returns the metric of a second moment.
 
         Args:
             second_moment: float64 `[groups, inputs, inputs]`, finite. It may be singular, as it is with fewer samples
                 than inputs or with inputs that are always zero.
             damping: what is added to its diagonal, as a share of the diagonal's mean; positive.
+            order: int64 `[groups, inputs]`; None: inputs with the most energy first.
         """
         if not damping > 0:
             raise invalid("InputMetric.damping", damping, "a positive number")
         energy = second_moment.diagonal(dim1=1, dim2=2)
-        order = energy.argsort(dim=1, descending=True, stable=True)
+        if order is None:
+            order = energy.argsort(dim=1, descending=True, stable=True)
         groups = torch.arange(len(order))[:, None, None]
         moment = second_moment[groups, order[:, :, None], order[:, None, :]].double()
         mean = energy.double().mean(1)
@@ -61,7 +63,7 @@ class InputMetric:
         place = self.order.argsort(dim=1)
         return arranged.gather(1, place[:, :, None].expand_as(arranged)).mT
 
-    @cached_property
+    @property
     def ahead(self) -> Tensor:
         """What an error at one input asks of each later one while those after it are free, strictly upper triangular.
 
@@ -73,8 +75,18 @@ class InputMetric:
             Hassibi and Stork 1992; Frantar et al. 2022, arXiv:2210.17323; Chee et al. 2023, arXiv:2307.13304, theorem 6
             (the same update as a linear feedback of errors).
         """
+        return self._factor[0]
+
+    @property
+    def alone(self) -> Tensor:
+        """What a unit error at each input costs once all later ones made up for it, `R_jj^2`: `[groups, inputs]`."""
+        return self._factor[1].square()
+
+    @cached_property
+    def _factor(self) -> tuple[Tensor, Tensor]:
         factor: Tensor = torch.linalg.cholesky(self.moment.flip(1, 2)).float().flip(1, 2)
-        return factor.div_(factor.diagonal(dim1=1, dim2=2).clone()[:, None, :]).triu_(1)
+        diagonal = factor.diagonal(dim1=1, dim2=2).clone()
+        return factor.div_(diagonal[:, None, :]).triu_(1), diagonal
 
     @cached_property
     def around(self) -> Tensor:
