@@ -21,6 +21,7 @@ from laconic.export.artifact import load_into, verify
 from laconic.graph.axes import axes
 from laconic.pipeline import Recovery, Result, compress
 from laconic.prune import Pruned, load_pruned, migrate, prune
+from laconic.prune.weights import sparsify
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Report
 from laconic.train import AdamW, Training, distill, supervised, train
@@ -61,6 +62,7 @@ __all__ = [
     "prune",
     "quantize",
     "refit",
+    "sparsify",
     "supervised",
     "train",
     "verify",
