@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laconic.solve import InputMetric, compensate, refine, sweep
+from laconic.core.errors import UsageError
+from laconic.solve import InputMetric, compensate, compensate_vectors, in_vectors, refine, refine_vectors, sweep
 
 STEP = 0.25
 
@@ -108,3 +109,86 @@ def test_compensation_leaves_much_less_error_than_rounding() -> None:
     weight = metric.arrange(weight)
     compensated = metric.error(compensate(weight, metric, to_grid) - weight).sum()
     assert compensated < 0.5 * metric.error(to_grid(weight, 0) - weight).sum()
+
+
+WORDS = torch.tensor([[0.5, -0.5, 0.0], [0.0, 0.5, 0.5], [-0.5, 0.0, -1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+
+
+def to_word(wanted: torch.Tensor, place: int, pull: torch.Tensor) -> torch.Tensor:
+    values = wanted.mT @ pull
+    words = WORDS @ pull
+    return WORDS[torch.cdist(values, words).argmin(2)].mT
+
+
+def vector_problem(vectors: int = 60):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, vectors, 12, generator=generator, dtype=torch.float64).cumsum(2)
+    moment = x.mT @ x / vectors
+    return torch.randn(2, 5, 12, generator=generator), InputMetric.of(moment, order=in_vectors(moment, 3))
+
+
+def costs(metric: InputMetric, change: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("gio,gij,gjo->go", change.double(), metric.moment, change.double())
+
+
+def test_a_vector_goes_where_it_costs_least_once_all_later_inputs_made_up_for_it() -> None:
+    weight, metric = vector_problem()
+    arranged = metric.arrange(weight)
+    found = compensate_vectors(arranged, metric, to_word, width=3)
+    for group, output in ((0, 0), (1, 4)):
+        fixed = torch.zeros(0, dtype=torch.float64)
+        moment, w = metric.moment[group], arranged[group, :, output].double()
+        for _ in range(0, 12, 3):
+            trials = [torch.cat((fixed, word.double())) for word in WORDS]
+            best = min(trials, key=lambda trial: cost_with_free_rest(moment, w, trial))
+            fixed = best
+        assert torch.equal(found[group, :, output].double(), fixed)
+
+
+def cost_with_free_rest(moment: torch.Tensor, w: torch.Tensor, fixed: torch.Tensor) -> float:
+    """The least `e H e` with the first weights as given and all others free."""
+    n = len(fixed)
+    e = w[:n] - fixed
+    rest = torch.linalg.solve(moment[n:, n:], -moment[n:, :n] @ e) if n < len(w) else e[:0]
+    e = torch.cat((e, rest))
+    return float(e @ moment @ e)
+
+
+def test_vectors_of_one_input_are_inputs() -> None:
+    weight, metric = problem(9, 4, 40)
+    arranged = metric.arrange(weight)
+    one = compensate(arranged, metric, to_grid)
+    same = compensate_vectors(arranged, metric, lambda wanted, place, pull: to_grid(wanted, place), width=1)
+    assert torch.equal(one, same)
+    again = refine_vectors(arranged, one, metric, lambda wanted, place, pull: to_grid(wanted, place), width=1)
+    assert torch.equal(again, refine(arranged, one, metric, to_grid))
+
+
+def test_refining_vectors_ends_where_no_other_word_helps() -> None:
+    weight, metric = vector_problem()
+    arranged = metric.arrange(weight)
+    found = compensate_vectors(arranged, metric, to_word, width=3)
+    before = costs(metric, arranged - found)
+    for _ in range(30):
+        found = refine_vectors(arranged, found, metric, to_word, width=3)
+    least = costs(metric, arranged - found)
+    assert (least <= before * (1 + 1e-5)).all()
+    for place in range(0, 12, 3):
+        for word in WORDS:
+            other = found.clone()
+            other[:, place : place + 3] = word[:, None]
+            assert (costs(metric, arranged - other) >= least * (1 - 1e-5)).all()
+
+
+def test_compensated_vectors_leave_much_less_error_than_nearest_ones() -> None:
+    weight, metric = vector_problem()
+    arranged = metric.arrange(weight)
+    identity = torch.eye(3).expand(2, 3, 3)
+    nearest = torch.cat([to_word(arranged[:, p : p + 3], p, identity) for p in range(0, 12, 3)], 1)
+    mine = costs(metric, arranged - compensate_vectors(arranged, metric, to_word, width=3)).sum()
+    assert mine < 0.6 * costs(metric, arranged - nearest).sum()
+
+
+def test_a_width_that_does_not_divide_the_inputs_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"in_vectors\.width: got 5; expected a number that divides 12 inputs"):
+        in_vectors(torch.eye(12)[None].double(), 5)

@@ -5,13 +5,12 @@ from laconic.quantize.compensated import CompensatedRounding
 from laconic.quantize.ranges import LeastError, MinMax, Percentile, Range
 from laconic.quantize.round_to_nearest import RoundToNearest
 from laconic.quantize.round_to_values import MXFP4, MXFP6, MXFP8, MXINT8, RoundToValues
+from laconic.quantize.scalar_codebook import ScalarCodebook
+from laconic.quantize.vector_codebook import VectorCodebook
 from laconic.quantize.whole import quantize
 
-ALL: tuple[type[RoundToNearest | CompensatedRounding | RoundToValues], ...] = (
-    RoundToNearest,
-    CompensatedRounding,
-    RoundToValues,
-)
+Technique = RoundToNearest | CompensatedRounding | RoundToValues | ScalarCodebook | VectorCodebook
+ALL: tuple[type[Technique], ...] = (RoundToNearest, CompensatedRounding, RoundToValues, ScalarCodebook, VectorCodebook)
 
 __all__ = [
     "ALL",
@@ -27,5 +26,7 @@ __all__ = [
     "RoundActivations",
     "RoundToNearest",
     "RoundToValues",
+    "ScalarCodebook",
+    "VectorCodebook",
     "quantize",
 ]

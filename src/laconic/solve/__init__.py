@@ -1,9 +1,29 @@
 """Weights projected onto a set, one input at a time, each error made up for by the inputs not yet fixed."""
 
+from laconic.solve.blockwise import in_vectors
+from laconic.solve.conjugate import conjugate_gradients
 from laconic.solve.correct import correct
 from laconic.solve.in_order import code_in_order
+from laconic.solve.least_squares import least_squares
 from laconic.solve.metric import InputMetric
 from laconic.solve.passing import through
-from laconic.solve.sweep import Rule, compensate, refine
+from laconic.solve.support import alternate, prune_in_order
+from laconic.solve.sweep import Rule, VectorRule, compensate, compensate_vectors, refine, refine_vectors
 
-__all__ = ["InputMetric", "Rule", "code_in_order", "compensate", "correct", "refine", "through"]
+__all__ = [
+    "InputMetric",
+    "Rule",
+    "VectorRule",
+    "alternate",
+    "code_in_order",
+    "compensate",
+    "compensate_vectors",
+    "conjugate_gradients",
+    "correct",
+    "in_vectors",
+    "least_squares",
+    "prune_in_order",
+    "refine",
+    "refine_vectors",
+    "through",
+]

@@ -1,4 +1,4 @@
-"""Projection input by input, with the error of each passed on."""
+"""Projection input by input, or vector by vector of inputs, with the error of each passed on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from laconic.solve.blockwise import Feedback, ahead_by, around_by
 from laconic.solve.metric import InputMetric
 
 # (wanted values [groups, outputs], place of their input in the metric's order) -> nearest values of the set
 Rule = Callable[[Tensor, int], Tensor]
+# (wanted values [groups, width, outputs], place of their first input, pull [groups, width, width]) -> nearest values
+# in the sense of |pull^T (wanted - value)|^2
+VectorRule = Callable[[Tensor, int, Tensor], Tensor]
+_Step = Callable[[Tensor, int], Tensor]  # likewise, [groups, width, outputs]
 
 BLOCK = 64  # Inputs between which errors are passed on one by one; all others get theirs by matrix products.
 
@@ -31,7 +36,7 @@ def compensate(weight: Tensor, metric: InputMetric, rule: Rule) -> Tensor:
     Reference:
         Hassibi and Stork 1992; Frantar and Alistarh 2022, arXiv:2208.11580; Frantar et al. 2022, arXiv:2210.17323.
     """
-    return _sweep(weight, weight.clone(), metric.ahead, rule, causal=True)
+    return _sweep(weight, weight.clone(), metric.ahead, _one(rule), 1, causal=True)
 
 
 def refine(weight: Tensor, start: Tensor, metric: InputMetric, rule: Rule, *, sweeps: int = 1) -> Tensor:
@@ -49,23 +54,55 @@ def refine(weight: Tensor, start: Tensor, metric: InputMetric, rule: Rule, *, sw
     """
     projected = start.clone()
     for _ in range(sweeps):
-        projected = _sweep(weight, projected, metric.around, rule, causal=False)
+        projected = _sweep(weight, projected, metric.around, _one(rule), 1, causal=False)
     return projected
 
 
-def _sweep(weight: Tensor, projected: Tensor, feedback: Tensor, rule: Rule, *, causal: bool) -> Tensor:
+def compensate_vectors(weight: Tensor, metric: InputMetric, rule: VectorRule, *, width: int) -> Tensor:
+    """Does what `compensate` does with `width` inputs at a time, which are projected together.
+
+    Args:
+        weight: as there; the metric's order keeps the inputs of a vector together.
+        metric: of the layer.
+        rule: the projection of vectors. Nearest in the sense of its `pull` is what costs least once all later inputs
+            made up for it.
+        width: inputs of a vector; divides their number.
+
+    Reference:
+        van Baalen et al. 2024, arXiv:2402.15319 (GPTVQ).
+    """
+    feedback = ahead_by(metric, width)
+    return _sweep(weight, weight.clone(), feedback.passed, _many(rule, feedback, width), width, causal=True)
+
+
+def refine_vectors(weight: Tensor, start: Tensor, metric: InputMetric, rule: VectorRule, *, width: int) -> Tensor:
+    """Does what `refine` does, once, with `width` inputs at a time."""
+    feedback = around_by(metric, width)
+    return _sweep(weight, start.clone(), feedback.passed, _many(rule, feedback, width), width, causal=False)
+
+
+def _one(rule: Rule) -> _Step:
+    return lambda wanted, place: rule(wanted[:, 0], place)[:, None]
+
+
+def _many(rule: VectorRule, feedback: Feedback, width: int) -> _Step:
+    return lambda wanted, place: rule(wanted, place, feedback.pull[:, place // width])
+
+
+def _sweep(weight: Tensor, projected: Tensor, feedback: Tensor, step: _Step, width: int, *, causal: bool) -> Tensor:
     """Projects `weight + errors @ feedback` in place; causal feedback knows of earlier inputs only."""
     error = weight - projected
-    inputs = weight.shape[1]
-    for start in range(0, inputs, BLOCK):
-        stop = min(start + BLOCK, inputs)
+    inputs, block = weight.shape[1], max(BLOCK // width, 1) * width
+    for start in range(0, inputs, block):
+        stop = min(start + block, inputs)
         known = slice(0, start if causal else inputs)
         wanted = weight[:, start:stop] + feedback[:, known, start:stop].mT @ error[:, known]
-        inside = feedback[:, start:stop, start:stop, None]
-        for place in range(start, stop):
-            row = place - start
-            projected[:, place] = rule(wanted[:, row], place)
-            fresh = weight[:, place] - projected[:, place]
-            wanted += inside[:, row] * (fresh - error[:, place])[:, None]
-            error[:, place] = fresh
+        for first in range(start, stop, width):
+            last = first + width
+            projected[:, first:last] = step(wanted[:, first - start : last - start], first)
+            fresh = weight[:, first:last] - projected[:, first:last]
+            if last < stop:
+                passed = feedback[:, first:last, last:stop].mT @ (fresh - error[:, first:last])
+                wanted[:, last - start :] += passed
+            error[:, first:last] = fresh
     return projected
