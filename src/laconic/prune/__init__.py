@@ -1,5 +1,6 @@
 """Structured pruning: whole channels, neurons, heads and widths go, and what remains is proven."""
 
+from laconic.prune.gradual import Step, gradually
 from laconic.prune.importance import (
     ALL,
     Activation,
@@ -38,7 +39,9 @@ __all__ = [
     "Pruned",
     "Random",
     "Removal",
+    "Step",
     "Taylor",
+    "gradually",
     "load_pruned",
     "migrate",
     "prune",

@@ -40,6 +40,7 @@ class Savings:
     def __init__(self, axes: Axes, measure: Measure) -> None:
         if measure not in get_args(Measure):
             raise invalid("prune.of", measure, "'macs', 'parameters' or 'slices'")
+        self.measure = measure
         terms = {"macs": _mac_terms, "parameters": _parameter_terms, "slices": _slice_terms}[measure](axes)
         self._terms = [(weight, dims) for weight, dims in terms if weight]
         self._of_axis: dict[Atom, list[int]] = {axis.atom: [] for axis in axes}
