@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from laconic.calibrate.untouched import untouched
@@ -17,8 +18,11 @@ from laconic.core.task import Batch, Task
 from laconic.measure import kl_divergence
 from laconic.select.offer import Offer
 
-TYPICAL_NATS = 1e-3
-"""Offers near this price are measured: dear enough to matter, cheap enough to be chosen."""
+BENDS = (1e-3, 1e-2)
+"""Predicted nats at which the correction changes its slope."""
+BEND, OFFSET = 0.05, 1.0
+"""How strongly slopes and layers' offsets are drawn to zero, in points."""
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def measured(
@@ -30,7 +34,7 @@ def measured(
         model: the original.
         task: its calibration data is read.
         offers: of all layers.
-        count: how many are measured, one a layer; layers with the most bytes first.
+        count: how many are measured.
         samples: how many are read.
         skip: how many come before them, unless there are no more than those.
 
@@ -81,36 +85,57 @@ def _distance(task: Task, original: torch.Tensor, changed: torch.Tensor) -> torc
 
 
 def corrected(offers: Sequence[Offer], points: Mapping[int, float]) -> list[Offer]:
-    """Scales each layer's predictions to what was measured on it, others by the median of all layers."""
-    ratios = {
-        offers[place].layer: nats / offers[place].predicted_nats
-        for place, nats in points.items()
-        if nats > 0 and offers[place].predicted_nats > 0
-    }
-    typical = statistics.median(ratios.values()) if ratios else 1.0
+    """Sets predictions right by what was measured.
+
+    Fits `log(measured / predicted) = a + b max(0, log p / p1) + c max(0, log p / p2) + d_layer` to the points by least
+    squares: one line for all layers that bends at two prices, since a model answers to large changes by more than the
+    second order of them, and an offset for each layer, drawn to zero. A layer as it is stays at no nats.
+
+    Args:
+        offers: of all layers.
+        points: place in `offers` -> nats, as measured.
+    """
+    useful = {place: nats for place, nats in points.items() if nats > 0}
+    if not useful:
+        return [replace(offer, nats=offer.predicted_nats) for offer in offers]
+    layers = {layer: i for i, layer in enumerate(dict.fromkeys(offer.layer for offer in offers))}
+    rows = np.array([_row(offers[place], layers) for place in useful])
+    ratios = np.log([nats / offers[place].predicted_nats for place, nats in useful.items()])
+    drawn = np.diag([1e-6, *[BEND] * len(BENDS), *[OFFSET] * len(layers)])
+    fitted = np.linalg.solve(rows.T @ rows + drawn, rows.T @ ratios)
     return [
         replace(
             offer,
-            nats=offer.predicted_nats * ratios.get(offer.layer, typical),
+            nats=offer.predicted_nats * math.exp(_row(offer, layers) @ fitted) if offer.predicted_nats > 0 else 0.0,
             measured_nats=points.get(place),
         )
         for place, offer in enumerate(offers)
     ]
 
 
+def _row(offer: Offer, layers: Mapping[str, int]) -> NDArray[np.float64]:
+    price = math.log(offer.predicted_nats)
+    own = np.zeros(len(layers))
+    own[layers[offer.layer]] = 1.0
+    return np.array([1.0, *(max(0.0, price - math.log(bend)) for bend in BENDS), *own])
+
+
 def _points(offers: Sequence[Offer], count: int) -> list[int]:
-    """Returns the place of one offer a layer: the one whose price is nearest to a typical one."""
-    best: dict[str, int] = {}
-    sizes = {offer.layer: offer.size_bytes for offer in reversed(offers)}
+    """Returns the places of offers to measure: layers in turn, prices spread over all that there are."""
+    layers: dict[str, list[int]] = {}
     for place, offer in enumerate(offers):
-        if offer.edit is None or not offer.predicted_nats > 0:
-            continue
-        held = best.get(offer.layer)
-        if held is None or _atypical(offer) < _atypical(offers[held]):
-            best[offer.layer] = place
-    return [best[layer] for layer in islice(sorted(best, key=lambda x: -sizes[x]), count)]
-
-
-def _atypical(offer: Offer) -> float:
-    ratio = offer.predicted_nats / TYPICAL_NATS
-    return max(ratio, 1 / ratio)
+        if offer.edit is not None and offer.predicted_nats > 0:
+            layers.setdefault(offer.layer, []).append(place)
+    prices = sorted(math.log(offers[place].predicted_nats) for places in layers.values() for place in places)
+    count = min(count, len(prices))
+    taken: list[int] = []
+    for turn in range(count):
+        # Steps of a golden section reach every part of the range early, whatever the number of layers.
+        wanted = prices[int(turn * GOLDEN % 1 * len(prices))]
+        layer = list(layers)[turn % len(layers)]
+        best = min(layers[layer], key=lambda place: abs(math.log(offers[place].predicted_nats) - wanted))
+        taken.append(best)
+        layers[layer].remove(best)
+        if not layers[layer]:
+            del layers[layer]
+    return sorted(taken)

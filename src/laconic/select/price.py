@@ -28,7 +28,7 @@ def price(
     *,
     techniques: Sequence[Technique] | None = None,
     evidence: Evidence | None = None,
-    measure: int = 16,
+    measure: int = 32,
     samples: int = 256,
     graph: Graph | None = None,
 ) -> PriceList:
@@ -39,8 +39,7 @@ def price(
         task: its calibration data is read, without labels.
         techniques: None: `MENU`.
         evidence: of an earlier `calibrate`, with gradients.
-        measure: how many offers are measured on the whole model, one a layer at most, to correct the prediction; 0:
-            none is.
+        measure: how many offers are measured on the whole model, to correct the predictions of all; 0: none is.
         samples: how many are read to measure: those that come after the ones behind the evidence, if there are more.
         graph: of an earlier `capture`.
 
@@ -54,7 +53,7 @@ def price(
         >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
         >>> prices = price(model, Task(evaluate=[torch.randn(64, 8)]), techniques=[RoundToNearest(bits=4)])
         >>> [(offer.layer, offer.level, offer.size_bytes) for offer in prices.offers][:2]
-        [('0.weight', 'as it is', 256), ('0.weight', '4-bit symmetric grid per channel', 64)]
+        [('0.weight', 'as it is', 256), ('0.weight', '4-bit symmetric grid per channel', 48)]
     """
     if measure < 0 or samples < 1:
         raise invalid("price.measure, samples", (measure, samples), "at least 0 and at least 1")
