@@ -32,9 +32,20 @@ def test_cheapest_slices_of_all_axes_go_first():
 
 
 def test_cheap_saving_is_preferred_to_cheap_price():
-    (first, second), given = candidates(([1.0] * 4, [0.9] * 8), of="macs")
-    sizes = choose(given, 0.3, "global")
-    assert sizes[first.atom] < 4 and second.atom not in sizes
+    (first, _), given = candidates(([1.0] * 4, [0.9] * 8), of="macs")
+    assert choose(given, 22 / 60, "global") == {first.atom: 2}
+
+
+def test_step_that_saves_too_much_waits_for_smaller_ones():
+    (first, second), given = candidates(([0.1] * 4, [1.0] * 8), of="macs")
+    sizes = choose(given, 0.5, "global")
+    assert sizes == {first.atom: 2, second.atom: 6} and given.savings.amount(sizes) == given.savings.total / 2
+
+
+@pytest.mark.parametrize(("ratio", "left"), [(0.5, 1), (0.2, 3)])
+def test_last_step_saves_too_much_if_that_is_nearer(ratio, left):
+    (first, _), given = candidates(([0.1] * 4, [torch.inf] * 8), of="macs")
+    assert choose(given, ratio, "global") == {first.atom: left}
 
 
 def test_every_axis_loses_the_same_fraction():

@@ -9,12 +9,11 @@ from laconic.graph.axes import axes
 from laconic.graph.cutting import cut
 from laconic.prune.savings import Savings
 
+PATTERNS = ("plain_cnn", "depthwise", "grouped", "transposed", "lstm", "tied_embedding", "fused_qkv")
+PATTERNS += ("rotary_attention", "linear_attention", "mlp_mixer", "mixture_of_experts", "low_rank")
 
-@pytest.mark.parametrize(
-    "name",
-    ["plain_cnn", "depthwise", "grouped", "transposed", "lstm", "tied_embedding", "fused_qkv", "rotary_attention"]
-    + ["linear_attention", "mlp_mixer", "mixture_of_experts", "low_rank"],
-)
+
+@pytest.mark.parametrize("name", PATTERNS)
 def test_amounts_are_those_of_the_model_that_is_really_cut(name):
     _, found, inputs = analysed(name)
     keep = {axis: torch.arange((axis.size + 1) // 2) for axis in found}

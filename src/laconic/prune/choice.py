@@ -17,12 +17,14 @@ from laconic.prune.importance.removal import Removal
 from laconic.prune.limits import NO_LIMITS, Limits
 from laconic.prune.savings import Savings
 
-Scope = Literal["global", "layer", "kind"]
+Scope = Literal["global", "layer", "kind", "equal"]
 Sizes = dict[Atom, int]
 Gained = Callable[[Axis, Sizes, int], float]
 HALVINGS = 20
 CLOSE = 0.005
 """What may be missing of the wanted saving."""
+OVERSHOOT = 0.02
+"""What a step may save beyond the wanted saving as long as there is another."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,29 +82,44 @@ def choose(candidates: Candidates, ratio: float, scope: Scope) -> Sizes:
         return _same_fraction(candidates, wanted, lambda fraction: _of_each(candidates, axes, fraction))
     if scope == "kind":
         return _same_fraction(candidates, wanted, lambda fraction: _of_each_kind(candidates, axes, fraction))
-    raise invalid("prune.scope", scope, "'global', 'layer' or 'kind'")
+    raise invalid("prune.scope", scope, "'global', 'layer', 'kind' or 'equal'")
 
 
 def _cheapest(candidates: Candidates, axes: Sequence[Axis], gained: Gained, wanted: float) -> Sizes:
-    """Takes the lowest price per saving first; a step that saves twice what is still wanted is left out."""
+    """Takes the lowest price per saving first; a step that saves far too much waits until no other is left."""
     sizes: Sizes = {}
     left = wanted
     waiting = [(0.0, i) for i in range(len(axes))]  # Zero forces a look at each.
+    large: list[Axis] = []
     while waiting and left > CLOSE * wanted:
         _, i = heapq.heappop(waiting)
-        axis, size = axes[i], sizes.get(axes[i].atom, axes[i].size)
-        smaller = candidates.below(axis, size)
-        gain = 0.0 if smaller is None else gained(axis, sizes, smaller)
-        if smaller is None or gain <= 0 or gain >= 2 * left:
+        axis = axes[i]
+        smaller, gain = _next(candidates, axis, gained, sizes)
+        if gain > left + OVERSHOOT * wanted:
+            large.append(axis)
+        if smaller is None or gain <= 0 or gain > left + OVERSHOOT * wanted:
             continue
-        rate = candidates.price(axis, size, smaller) / gain
+        rate = candidates.price(axis, sizes.get(axis.atom, axis.size), smaller) / gain
         if waiting and rate > waiting[0][0]:
             heapq.heappush(waiting, (rate, i))  # Others have shrunk since it was last looked at.
             continue
         sizes[axis.atom] = smaller
         left -= gain
         heapq.heappush(waiting, (0.0, i))
-    return sizes
+    return sizes if left <= CLOSE * wanted else sizes | _nearest(candidates, large, gained, sizes, left)
+
+
+def _next(candidates: Candidates, axis: Axis, gained: Gained, sizes: Sizes) -> tuple[int | None, float]:
+    """Returns the next smaller size of an axis, and what it saves."""
+    smaller = candidates.below(axis, sizes.get(axis.atom, axis.size))
+    return smaller, 0.0 if smaller is None else gained(axis, sizes, smaller)
+
+
+def _nearest(candidates: Candidates, axes: Sequence[Axis], gained: Gained, sizes: Sizes, left: float) -> Sizes:
+    """Returns the one step that comes nearer to what is still wanted than no step, if there is one."""
+    steps = [(axis, *_next(candidates, axis, gained, sizes)) for axis in axes]
+    axis, smaller, gain = min(steps, key=lambda step: abs(left - step[2]), default=(None, None, 0.0))
+    return {} if axis is None or smaller is None or gain >= 2 * left else {axis.atom: smaller}
 
 
 def _of_each(candidates: Candidates, axes: Sequence[Axis], fraction: float) -> Sizes:
