@@ -27,7 +27,7 @@ def test_min_max_moves_no_weight_by_more_than_half_a_step(bits, symmetric, per):
 
 def test_codes_take_the_bytes_that_their_bits_say():
     coding = RoundToNearest(bits=4).encode(weight(6, 20), LINEAR)
-    assert coding.size_bytes == 6 * 20 // 2 + 6 * 4
+    assert coding.size_bytes == 6 * 20 // 2 + 6 * 2
 
 
 @pytest.mark.parametrize(

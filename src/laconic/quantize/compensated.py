@@ -12,6 +12,7 @@ from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
 from laconic.core.errors import invalid
+from laconic.core.scales import short
 from laconic.quantize.ranges import LeastError, Range
 from laconic.quantize.round_to_nearest import RoundToNearest
 from laconic.quantize.view import View, best, fitted
@@ -38,6 +39,7 @@ class CompensatedRounding:
         range: how far the grid reaches at first.
         damping: added to the diagonal of `A`, as a share of its mean; more for less trust in the calibration data.
         rounds: of fitting scales and codes to each other.
+        keep_zeros: weights that are zero stay zero, so that a mask chosen before is kept.
 
     Guarantees:
         No output channel (with `per="tensor"`: the whole layer) changes its output on the calibration data by more than
@@ -59,6 +61,7 @@ class CompensatedRounding:
     range: Range = field(default_factory=lambda: LeastError(candidates=12, narrowest=0.4))
     damping: float = 0.01
     rounds: int = 1
+    keep_zeros: bool = False
 
     def __post_init__(self) -> None:
         RoundToNearest(bits=self.bits, per=self.per)
@@ -86,7 +89,7 @@ class CompensatedRounding:
             return plain
         weight = weight.detach().cpu().float()
         view = View(layer, plain.blocks, InputMetric.of(moment, damping=self.damping))
-        stretched = [replace(plain, scale=plain.scale * stretch) for stretch in self._stretches]
+        stretched = [replace(plain, scale=short(plain.scale.float() * stretch)) for stretch in self._stretches]
         return best(plain, [self._searched(view, weight, grid) for grid in stretched], weight, layer, moment)
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
@@ -100,21 +103,23 @@ class CompensatedRounding:
 
     def _searched(self, view: View, weight: Tensor, grid: AffineGrid) -> AffineGrid:
         target = view.arrange(weight)
-        projected = compensate(target, view.metric, _rule(view, grid))
+        free = (target != 0).float() if self.keep_zeros else None
+        projected = compensate(target, view.metric, _rule(view, grid, free))
         for _ in range(self.rounds):
             levels = projected / view.spread(grid.scale)
-            grid = replace(grid, scale=fitted(view, target, levels, grid.scale))
-            projected = refine(target, levels * view.spread(grid.scale), view.metric, _rule(view, grid))
+            grid = replace(grid, scale=short(fitted(view, target, levels, grid.scale.float())))
+            projected = refine(target, levels * view.spread(grid.scale), view.metric, _rule(view, grid, free))
         return grid.encode(view.restore(projected))
 
 
-def _rule(view: View, grid: AffineGrid) -> Rule:
-    zero_point = torch.zeros_like(grid.scale) if grid.zero_point is None else grid.zero_point.float()
+def _rule(view: View, grid: AffineGrid, free: Tensor | None) -> Rule:
+    zero_point = torch.zeros(len(grid.scale)) if grid.zero_point is None else grid.zero_point.float()
     scales, zeros = view.spread(grid.scale), view.spread(zero_point)
     lowest, highest = grid.lowest, grid.lowest + 2**grid.bits - 1
 
     def nearest(wanted: Tensor, place: int) -> Tensor:
         scale, zero = scales[:, place], zeros[:, place]
-        return ((wanted / scale).add_(zero).round_().clamp_(lowest, highest).sub_(zero)).mul_(scale)
+        found = ((wanted / scale).add_(zero).round_().clamp_(lowest, highest).sub_(zero)).mul_(scale)
+        return found if free is None else found * free[:, place]
 
     return nearest

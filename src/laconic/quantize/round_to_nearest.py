@@ -14,6 +14,7 @@ from laconic.core.blocks import Blocks
 from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
 from laconic.core.errors import ModelError, invalid
+from laconic.core.scales import short
 from laconic.quantize.ranges import Error, LeastError, Range
 from laconic.solve import through
 
@@ -42,7 +43,7 @@ class RoundToNearest:
         >>> layer = Layer(parameter="fc.weight", kind="linear", shape=(4, 8))
         >>> coding = RoundToNearest(bits=4).encode(torch.randn(4, 8), layer)
         >>> str(coding), coding.size_bytes
-        ('4-bit symmetric grid per channel', 32)
+        ('4-bit symmetric grid per channel', 24)
     """
 
     bits: int = 8
@@ -78,7 +79,8 @@ class RoundToNearest:
         steps = self.range.choose(
             blocks.split(weight), blocks.split(torch.ones_like(weight)), error, bits=self.bits, symmetric=self.symmetric
         )
-        return AffineGrid.fit(weight, bits=self.bits, blocks=blocks, scale=steps.scale, zero_point=steps.zero_point)
+        scale = short(steps.scale)
+        return AffineGrid.fit(weight, bits=self.bits, blocks=blocks, scale=scale, zero_point=steps.zero_point)
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
         """Returns `encode` as an edit of the layer's parameter."""

@@ -27,7 +27,7 @@ class AffineGrid(Coding):
     Args:
         bits: 2 to 8.
         blocks: which elements share a scale.
-        scale: float32 `[blocks.count]`; may be negative, which turns the one extra negative level around.
+        scale: float32 or float16 `[blocks.count]`; may be negative, which turns the one extra negative level around.
         zero_point: uint8 `[blocks.count]`, or None for a symmetric grid.
         codes: uint8, `code - lowest` in row-major order, packed.
 
@@ -51,6 +51,8 @@ class AffineGrid(Coding):
         for name, length in lengths.items():
             if getattr(self, name).shape != (length,):
                 raise invalid(f"AffineGrid.{name}", list(getattr(self, name).shape), f"the shape [{length}]")
+        if self.scale.dtype not in (torch.float32, torch.float16):
+            raise invalid("AffineGrid.scale", str(self.scale.dtype), "float32 or float16")
         wrong = self.scale[~self.scale.isfinite() | (self.scale == 0)]
         if len(wrong):
             raise invalid("AffineGrid.scale", wrong[0].item(), "finite numbers that are not zero")
@@ -63,7 +65,7 @@ class AffineGrid(Coding):
             weight: shape `blocks.shape`.
             bits: 2 to 8.
             blocks: which elements share a scale.
-            scale: `[blocks.count]`, not zero.
+            scale: `[blocks.count]`, not zero; stored in float16 if given in it, else in float32.
             zero_point: `[blocks.count]`, whole numbers in `[0, 2**bits - 1]`, or None for a symmetric grid.
 
         Raises:
@@ -71,7 +73,8 @@ class AffineGrid(Coding):
         """
         zero = None if zero_point is None else zero_point.to("cpu", torch.uint8)
         blank = torch.zeros(packed_size(math.prod(blocks.shape), bits), dtype=torch.uint8)
-        return cls(bits=bits, blocks=blocks, scale=scale.cpu().float(), zero_point=zero, codes=blank).encode(weight)
+        scale = scale.cpu() if scale.dtype == torch.float16 else scale.cpu().float()
+        return cls(bits=bits, blocks=blocks, scale=scale, zero_point=zero, codes=blank).encode(weight)
 
     @property
     def symmetric(self) -> bool:

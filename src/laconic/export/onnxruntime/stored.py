@@ -48,7 +48,7 @@ class Stored:
 
     def scale(self) -> Array:
         """Returns the scales, float32, in a shape that broadcasts, or `[channels, groups]`."""
-        return self._shaped(self.grid.scale.numpy())
+        return self._shaped(self.grid.scale.float().numpy())
 
     def zero(self) -> Array | None:
         """Returns the zero points, int8, shaped like the scales, or None for a symmetric grid."""
