@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from laconic.graph.axes import Axes, Axis
 from laconic.graph.axes.call import Dims
 from laconic.graph.axes.expression import fitted, kept_mask
 from laconic.graph.cutting import Masks, copy_of, replace_tensors, resize, shrink, touches
+from laconic.graph.operators import name_of
 
 
 def cut_error(
@@ -56,7 +57,7 @@ def zeroed_outputs(
     """Returns all output tensors of the original with zeros in the cut slices."""
     masks = axes.masks(keep)
     module = copy_of(axes)
-    replace_tensors(axes, module, lambda tensor, dims: _zeroed(tensor, dims, masks))
+    replace_tensors(axes, module, lambda tensor, dims: _filled(tensor, dims, masks, 0))
     over_cut = {node.name: node for node, expr in axes.resolved.statistics if touches(expr, masks)}
     resize(axes, module, masks, over_cut.values())
     flat = pytree.tree_leaves((tuple(args), dict(kwargs)))
@@ -79,6 +80,10 @@ class _KeptOnly(Interpreter):
         if original is None:
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if name_of(original) == "topk":  # What is cut is as if it were never there to choose.
+            chosen_from = self._axes.resolved.dims[original.all_input_nodes[0]]
+            open_to_choice = _filled(args[0], cast(Dims, chosen_from), self._masks, -torch.inf)
+            return self.call_function(n.target, (open_to_choice, *args[1:]), kwargs)
         known = {id(self.env[source]): dims for source, dims in self._inputs(n, original)}
         smaller = pytree.tree_map_only(
             Tensor, lambda t: shrink(t, known[id(t)], self._masks) if id(t) in known else t, (args, kwargs)
@@ -95,11 +100,11 @@ class _KeptOnly(Interpreter):
         return [(source, own) for source, own in dims if isinstance(own, tuple)]
 
 
-def _zeroed(tensor: Tensor, dims: Dims, masks: Masks) -> Tensor:
+def _filled(tensor: Tensor, dims: Dims, masks: Masks, value: float) -> Tensor:
     for d, expr in enumerate(dims):
         if touches(expr, masks):
             gone = (~kept_mask(expr, masks)).nonzero().flatten()
-            tensor = tensor.index_fill(d, gone.to(tensor.device), 0)
+            tensor = tensor.index_fill(d, gone.to(tensor.device), value)
     return tensor
 
 

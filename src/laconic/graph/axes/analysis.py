@@ -21,7 +21,16 @@ from laconic.graph.example import Example, example_inputs
 from laconic.graph.operators import module_of, target_of
 from laconic.graph.weights import weight_names
 
-KINDS = ("vocabulary", "hidden state", "heads", "head width", "residual stream", "embedding width", "channels")
+KINDS = (
+    "vocabulary",
+    "experts",
+    "hidden state",
+    "heads",
+    "head width",
+    "residual stream",
+    "embedding width",
+    "channels",
+)
 """Kinds by precedence; an axis with none of these roles is made of neurons."""
 
 
@@ -100,6 +109,7 @@ class Analysis:
             self.known[node] = self._placeholder(node)
         elif node.op == "output":
             self.algebra.freeze(*self._entering(node))
+            Call(node, self.algebra, self.notes, self.known, self.weights, self._size_of).freeze_pointed_at()
         elif node.op == "call_function":
             found = self._call(node)
             if found is not None:
@@ -107,6 +117,7 @@ class Analysis:
 
     def result(self) -> Axes:
         """Returns what stayed free, and why the rest did not."""
+        self._freeze_split_choices()
         resolved = Resolved(
             dims={node: self._resolve_all(found) for node, found in self.known.items()},
             tensors={name: self._resolve(dims) for name, dims in self.tensors.items()},
@@ -122,6 +133,13 @@ class Analysis:
             frozen=tuple(self._frozen(resolved)),
             resolved=resolved,
         )
+
+    def _freeze_split_choices(self) -> None:
+        """Freezes what is chosen from where it turned out to be a product or a concatenation."""
+        for expr, _ in self.notes.least:
+            if not isinstance(self.algebra.resolve(expr), Atom):
+                self.algebra.operator = "a choice from a dimension with structure"
+                self.algebra.freeze(expr)
 
     def _placeholder(self, node: Node) -> Dims:
         name = self.graph.sources.get(node.name)
@@ -146,6 +164,7 @@ class Analysis:
             return None
         rule = rule_for(node)
         call = Call(node, self.algebra, self.notes, self.known, self.weights, self._size_of)
+        call.freeze_pointed_at()
         found = rule(call) if rule else None
         if found is None or [tuple(d.size for d in dims) for dims in _listed(found)] != shapes:
             self.algebra.freeze(*self._entering(node))
@@ -188,6 +207,7 @@ class Analysis:
         known = [self.algebra.resolve(expr) for expr in self.rows.values()]
         statistics = _by_atom(resolved.statistics)
         taken: dict[str, int] = {}
+        least = self._least()
         for atom, found in slices.items():
             trained = any(s.tensor in self.graph.parameters for s in found) or atom in known
             if atom in self.algebra.frozen or not trained:
@@ -201,7 +221,15 @@ class Analysis:
                 slices=tuple(found),
                 statistics=tuple(dict.fromkeys(described(node) for node in statistics.get(atom, ()))),
                 atom=atom,
+                least=least.get(atom, 1),
             )
+
+    def _least(self) -> dict[Atom, int]:
+        found: dict[Atom, int] = {}
+        for expr, count in self.notes.least:
+            for atom in atoms_in(self.algebra.resolve(expr)):
+                found[atom] = max(count, found.get(atom, 1))
+        return found
 
     def _roles(self) -> dict[Atom, set[str]]:
         roles: dict[Atom, set[str]] = {}

@@ -11,8 +11,12 @@ from torch.fx import Node
 
 from laconic.graph.axes.algebra import Algebra
 from laconic.graph.axes.expression import Expr
-from laconic.graph.operators import arguments, name_of
+from laconic.graph.operators import PASSING, RESHAPING, arguments, name_of
 
+CARRYING = RESHAPING | PASSING | {"select", "slice"}
+"""Operators whose results are some or all of the values that go in."""
+FOLLOWING = frozenset({"one_hot", "scatter", "scatter_add", "gather", "index", "index_select"})
+"""Operators that can follow from which dimension an index is."""
 Dims = tuple[Expr, ...]
 Result = Dims | list[Dims]
 """The dimensions of an operator's result; a list where it returns several tensors."""
@@ -26,11 +30,15 @@ class Notes:
         sizes: `(node, argument)` -> the expression, or one an entry, whose size the integer argument is.
         statistics: nodes that compute something over a dimension (a mean, a softmax, a product of activations).
         roles: what a dimension is for, with the dimension.
+        positions: an integer result -> the dimension whose indices its values are.
+        least: dimensions of which so many indices have to stay.
     """
 
     sizes: dict[tuple[Node, str], Expr | Dims] = field(default_factory=dict)
     statistics: list[tuple[Node, Expr]] = field(default_factory=list)
     roles: list[tuple[str, Expr]] = field(default_factory=list)
+    positions: dict[Node, Expr] = field(default_factory=dict)
+    least: list[tuple[Expr, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,26 @@ class Call:
     def tensors(self) -> list[Node]:
         """All tensor arguments, those in lists too."""
         return [node for node in self.node.all_input_nodes if isinstance(self.known.get(node), tuple)]
+
+    def pointed_at(self, node: Any) -> Expr | None:
+        """Returns the dimension whose indices the values of an integer tensor are, if that is known."""
+        while isinstance(node, Node) and node not in self.notes.positions:
+            if name_of(node) not in CARRYING:
+                return None
+            node = next(iter(node.all_input_nodes), None)
+        return self.algebra.resolve(self.notes.positions[node]) if node is not None else None
+
+    def freeze_pointed_at(self) -> None:
+        """Freezes what the values of inputs are indices of, where this operator does not follow that."""
+        if self.name in CARRYING:
+            return
+        given = self.given
+        listed: list[Any] = given["indices"] if self.name == "index" else [given.get("index")]
+        followed = [given["self"]] if self.name == "one_hot" else listed
+        for source in self.node.all_input_nodes:
+            expr = self.pointed_at(source)
+            if expr is not None and not (self.name in FOLLOWING and source in followed):
+                self.algebra.freeze(expr)
 
     def position(self, argument: str = "dim", rank: int | None = None) -> int:
         """Returns a dimension argument counted from the front."""

@@ -48,6 +48,7 @@ class Axis:
         slices: every dimension of a parameter or buffer that it runs through.
         statistics: operators that compute something over it, such as a mean: what remains changes when it is cut.
         atom: its identity in the expressions.
+        least: how many indices have to stay, such as the experts chosen for each token.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Axis:
     slices: tuple[AxisSlice, ...]
     statistics: tuple[str, ...]
     atom: Atom
+    least: int = 1
 
     def indices(self, index: int) -> tuple[tuple[str, int, Tensor], ...]:
         """Returns `(tensor, dimension, indices)` of everything that one index of the axis stands for."""
@@ -158,7 +160,9 @@ class Axes:
 def _mask(axis: Axis, kept: Tensor) -> Tensor:
     mask = torch.zeros(axis.size, dtype=torch.bool)
     indices = [] if kept.dtype.is_floating_point or kept.dtype == torch.bool else kept.tolist()
-    if not indices or not set(indices) <= set(range(axis.size)) or len(set(indices)) < len(indices):
-        raise invalid(f"keep of {axis.name}", kept.tolist(), f"at least one index below {axis.size}, each once")
+    few = len(indices) < axis.least
+    if few or not set(indices) <= set(range(axis.size)) or len(set(indices)) < len(indices):
+        least = "one index" if axis.least == 1 else f"{axis.least} indices"
+        raise invalid(f"keep of {axis.name}", kept.tolist(), f"at least {least} below {axis.size}, each once")
     mask[indices] = True
     return mask

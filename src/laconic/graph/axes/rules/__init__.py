@@ -16,6 +16,7 @@ from laconic.graph.axes.rules import (
     products,
     recurrent,
     reduction,
+    routing,
     space,
 )
 from laconic.graph.operators import name_of
@@ -31,6 +32,7 @@ FAMILIES = (
     products,
     recurrent,
     reduction,
+    routing,
     space,
 )
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}

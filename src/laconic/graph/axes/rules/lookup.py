@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.fx import Node
 
 from laconic.graph.axes.call import Call, Dims, Result, Rule
+from laconic.graph.axes.expression import Expr
 
 
 def embedding(call: Call) -> Result:
@@ -28,7 +31,7 @@ def embedding_bag(call: Call) -> Result:
 def index_select(call: Call) -> Result:
     """Any indices of one dimension."""
     dims, at = call.dims("self"), call.position()
-    call.algebra.freeze(dims[at])
+    _point(call, call.given["index"], dims[at])
     return (*dims[:at], call.algebra.rigid(call.shape[at]), *dims[at + 1 :])
 
 
@@ -38,7 +41,8 @@ def index(call: Call) -> Result | None:
     if indexed is None:
         return None
     dims = call.dims("self")
-    call.algebra.freeze(*(dims[d] for d in indexed))
+    for d, node in indexed.items():
+        _point(call, node, dims[d])
     return _looked_up(call, dims, indexed)
 
 
@@ -57,7 +61,8 @@ def index_put(call: Call) -> Result | None:
 def gather(call: Call) -> Result:
     """Picks along one dimension; index and source agree in the others, or what does not is frozen."""
     dims, picked, at = call.dims("self"), call.dims("index"), call.position()
-    call.algebra.freeze(dims[at], picked[at])
+    _point(call, call.given["index"], dims[at])
+    call.algebra.freeze(picked[at])
     for i, (dim, other) in enumerate(zip(dims, picked, strict=True)):
         if i != at:
             call.algebra.unify(dim, other)
@@ -78,7 +83,7 @@ def take_along(call: Call) -> Result | None:
 def scatter(call: Call) -> Result:
     """Writes along one dimension; index, source and target agree in the others, or what does not is frozen."""
     dims, at = call.dims("self"), call.position()
-    call.algebra.freeze(dims[at])
+    _point(call, call.given["index"], dims[at])
     for name in ("index", "src"):
         other = call.dims(name) if call.has(name) else ()
         for i, (dim, own) in enumerate(zip(dims, other, strict=False)):
@@ -100,6 +105,15 @@ def along(call: Call) -> Result:
             if i != at:
                 call.algebra.unify(dim, own)
     return dims
+
+
+def _point(call: Call, index: Any, dim: Expr) -> None:
+    """An index into the dimension that its values are from follows it; any other freezes the dimension."""
+    expr = call.pointed_at(index)
+    if expr is not None and expr.size == dim.size:
+        call.algebra.unify(dim, expr)
+        return
+    call.algebra.freeze(dim, *([] if expr is None else [expr]))
 
 
 def _indexed(call: Call) -> dict[int, Node] | None:

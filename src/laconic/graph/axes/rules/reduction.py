@@ -56,5 +56,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("argmax", "argmin", "median", "mode"), position),
     **dict.fromkeys(("max", "min"), extreme),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "special_softmax"), softmax),
-    **dict.fromkeys(("topk", "sort", "argsort", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ordered),
+    **dict.fromkeys(("sort", "argsort", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ordered),
 }
