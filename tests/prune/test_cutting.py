@@ -130,3 +130,28 @@ def test_tolerance_is_that_of_the_least_precise_parameter():
         tolerance(nn.Linear(2, 2).to(torch.bfloat16)) > tolerance(nn.Linear(2, 2)) > tolerance(nn.Linear(2, 2).double())
     )
     assert tolerance(nn.ReLU()) == 0.0
+
+
+class OtherPathInExport(nn.Module):
+    """Checks the width of its middle where it is exported; an attribute can follow a cut, a constant cannot."""
+
+    def __init__(self, constant):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 12), nn.Linear(12, 2)
+        self.width, self.constant = 12, constant
+
+    def forward(self, x):
+        y = functional.relu(self.up(x))
+        if torch.compiler.is_exporting():
+            y = y.reshape(x.shape[0], 12 if self.constant else self.width)
+        return self.down(y)
+
+
+@pytest.mark.parametrize(("constant", "kind"), [(False, "module"), (True, "graph")])
+def test_code_that_takes_another_path_when_exported_agrees_there_too(constant, kind):
+    model, x = OtherPathInExport(constant), torch.randn(3, 4)
+    found = axes(capture(model, (x,)))
+    smaller = cut_out(model, found, halves(found), (x,), {})
+    assert smaller.kind == kind and (kind == "module") == (smaller.why == "")
+    again = capture(smaller.model, (x,)).program.module()
+    torch.testing.assert_close(again(x), smaller.model(x))
