@@ -18,10 +18,12 @@ from laconic.measure import kl_divergence
 from laconic.quantize import CompensatedRounding, RoundToNearest
 from laconic.select import PriceList, price
 from laconic.select.correct import corrected
+from laconic.select.menu import GRIDS, LOW_RANK, MENU
 
 MODEL = network()
 EVIDENCE = calibrate(MODEL, TASK, samples=256, activations=False)
-PRICES = price(MODEL, TASK, evidence=EVIDENCE)
+TECHNIQUES = (*GRIDS, *LOW_RANK)
+PRICES = price(MODEL, TASK, techniques=TECHNIQUES, evidence=EVIDENCE)
 
 
 def measured(model: nn.Module, x: torch.Tensor) -> float:
@@ -90,7 +92,7 @@ def test_measuring_more_than_there_is_measures_all() -> None:
 
 
 def test_without_measuring_the_prediction_stands() -> None:
-    blind = price(MODEL, TASK, evidence=EVIDENCE, measure=0)
+    blind = price(MODEL, TASK, techniques=TECHNIQUES, evidence=EVIDENCE, measure=0)
     assert all(offer.nats == offer.predicted_nats and offer.measured_nats is None for offer in blind.offers)
 
 
@@ -104,9 +106,19 @@ def test_corrected_prices_rank_as_whole_model_measurements_do() -> None:
 
 def test_equal_arguments_give_equal_prices_and_the_model_is_as_it_was() -> None:
     before = {name: tensor.clone() for name, tensor in MODEL.state_dict().items()}
-    again = price(MODEL, TASK, evidence=EVIDENCE)
+    again = price(MODEL, TASK, techniques=TECHNIQUES, evidence=EVIDENCE)
     assert list(again.rows()) == list(PRICES.rows())
     assert all(torch.equal(before[name], tensor) for name, tensor in MODEL.state_dict().items())
+
+
+def test_what_does_not_go_together_with_a_layer_or_saves_nothing_is_not_offered() -> None:
+    narrow = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    task = Task(evaluate=[torch.randn(64, 4, generator=torch.Generator().manual_seed(0))])
+    prices = price(narrow, task, techniques=MENU)
+    assert {offer.name for offer in prices.offers} >= {"", "CompensatedRounding", "MaskThen"}
+    assert "VectorCodebook" not in {offer.name for offer in prices.offers}
+    for found in prices.layers.values():
+        assert all(offer.size_bytes < found[0].size_bytes for offer in found[1:])
 
 
 def test_a_tied_weight_is_priced_for_both_uses_and_never_swapped() -> None:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from torch import Tensor
-
-from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.coding import Coding
 from laconic.factorize import ActivationAwareSVD, Factorization
-from laconic.quantize import CompensatedRounding
-
-
-class Encoder(Protocol):
-    """A technique that gives a weight another representation."""
-
-    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Coding:
-        """Returns the weight in it."""
-
+from laconic.prune.weights import CompensatedSparsity
+from laconic.quantize import CompensatedRounding, ScalarCodebook, VectorCodebook
+from laconic.select.composition import Encoder, MaskThen
 
 Technique = Encoder | Factorization
 
-MENU: tuple[Technique, ...] = (
-    *(CompensatedRounding(bits=bits) for bits in (8, 6, 5, 4, 3, 2)),
-    ActivationAwareSVD(),
+GRIDS: tuple[Technique, ...] = tuple(CompensatedRounding(bits=bits) for bits in (8, 6, 5, 4, 3, 2))
+CODEBOOKS: tuple[Technique, ...] = (
+    *(ScalarCodebook(bits=bits) for bits in (4, 3, 2, 1)),
+    VectorCodebook(),
 )
+SPARSE: tuple[Technique, ...] = tuple(CompensatedSparsity(sparsity=s, half=True) for s in (0.5, 0.7, 0.8, 0.9, 0.95))
+SPARSE_GRIDS: tuple[Technique, ...] = tuple(
+    MaskThen(mask=CompensatedSparsity(sparsity=sparsity), then=CompensatedRounding(bits=bits, keep_zeros=True))
+    for sparsity, bits in ((0.5, 3), (0.7, 3), (0.8, 3), (0.9, 4))
+)
+LOW_RANK: tuple[Technique, ...] = (ActivationAwareSVD(),)
+
+MENU: tuple[Technique, ...] = (*GRIDS, *CODEBOOKS, *SPARSE, *SPARSE_GRIDS, *LOW_RANK)

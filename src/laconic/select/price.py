@@ -34,6 +34,8 @@ def price(
 ) -> PriceList:
     """Prices what can be done to each layer. Nothing is changed.
 
+    What does not go together with a layer, or would not make it smaller, is not offered.
+
     Args:
         model: a trained model.
         task: its calibration data is read, without labels.
@@ -92,7 +94,12 @@ def _offers(
         if isinstance(technique, Factorization):
             yield from _factorized(model, weight, layer, evidence, macs, technique)
             continue
-        coding = technique.encode(weight, layer, evidence.layers[name])
+        try:
+            coding = technique.encode(weight, layer, evidence.layers[name])
+        except UsageError:
+            continue  # It does not go together with this layer, as a codebook that would be larger than the weight.
+        if coding.size_bytes >= _bytes(weight):
+            continue
         nats = evidence.nats(name, coding.decode() - weight.detach().cpu())
         yield Offer(
             layer=name,
