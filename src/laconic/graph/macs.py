@@ -95,7 +95,8 @@ def _einsum(given: Given, result: Shape) -> Products:
     placed = list(labels_of_operands(given["equation"], [len(shape) for shape in shapes]))
     sizes = {label: shapes[i][d] for label, i, d in placed}
     ellipses = [shape[: len(shape) - sum(i == j for _, j, _ in placed)] for i, shape in enumerate(shapes)]
-    batch = math.prod(max(ellipses, key=len))
+    longest = max(len(leading) for leading in ellipses)
+    batch = math.prod(next(leading for leading in ellipses if len(leading) == longest))
     products = labels_of_products(given["equation"])
     return [
         (tuple(given["tensors"][: i + 2]), math.prod(sizes[k] for k in joined) * batch)
