@@ -12,8 +12,11 @@ from torch import Tensor
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.errors import UsageError, invalid
 from laconic.graph.axes import Axis, AxisSlice
+from laconic.prune.importance.elimination import Elimination, Uncoupled
 from laconic.prune.importance.removal import Importance, Known, Need, Removal
 from laconic.prune.importance.slices import owners, per_index
+
+Reader = Elimination | Uncoupled
 
 
 @final
@@ -62,33 +65,7 @@ class Compensated(Importance):
         return Removal.by(torch.stack(outputs).sum(0) if outputs else torch.full((axis.size,), torch.inf))
 
 
-class _Reader:
-    """One group of a layer that reads an axis: `columns [size, k]` of its inputs belong to each index."""
-
-    def __init__(self, pulled: Tensor, inverse: Tensor, columns: Tensor) -> None:
-        self._pulled = pulled  # [outputs, inputs]; its squares are nats: the weight times the root of G.
-        self._inverse = inverse  # [inputs, inputs]; of A among the inputs that are still there.
-        self._columns = columns
-
-    def prices(self) -> Tensor:
-        """Returns what it costs to lose each index now, `[size]`."""
-        blocks = self._inverse[self._columns[:, :, None], self._columns[:, None, :]]
-        weights = self._pulled[:, self._columns].permute(1, 2, 0)
-        lost: Tensor = weights * torch.linalg.solve(blocks, weights)
-        return 0.5 * lost.sum((1, 2))
-
-    def remove(self, index: int) -> None:
-        """Lets the remaining columns absorb those of an index."""
-        columns = self._columns[index]
-        across = self._inverse[columns]
-        spread = torch.linalg.solve(across[:, columns], across)
-        self._pulled = self._pulled - self._pulled[:, columns] @ spread
-        self._inverse = self._inverse - across.mT @ spread
-        # Gone columns are decoupled and cost nothing more; the caller does not ask for them again.
-        self._inverse[columns, columns] = 1
-
-
-def _one_by_one(size: int, readers: list[_Reader]) -> Removal:
+def _one_by_one(size: int, readers: list[Reader]) -> Removal:
     order, price = [], []
     left = torch.ones(size, dtype=torch.bool)
     for _ in range(size):
@@ -102,43 +79,51 @@ def _one_by_one(size: int, readers: list[_Reader]) -> Removal:
     return Removal(order=torch.tensor(order), price=torch.tensor(price, dtype=torch.float64))
 
 
-def _readers(axis: Axis, part: AxisSlice, use: LayerEvidence, weight: Tensor, damping: float) -> Iterator[_Reader]:
+def _readers(axis: Axis, part: AxisSlice, use: LayerEvidence, weight: Tensor, damping: float) -> Iterator[Reader]:
     owner = _input_owners(axis, part, use.layer)
-    pulled = _curvature_root(use) @ use.layer.matrix(weight.detach().cpu().double())
-    for group in range(len(pulled)):
+    matrix = use.layer.matrix(weight.detach().cpu().double())
+    for group in range(len(matrix)):
         belongs = owner[group]
         counts = torch.bincount(belongs[belongs >= 0], minlength=axis.size)
         # A group that a single index fills disappears with its outputs: what is lost shows at the next layer.
         if int(counts.count_nonzero()) == axis.size and len(set(counts.tolist())) == 1 and axis.size > 1:
-            moment = use.A[group]
-            moment = torch.diag(moment) if moment.dim() == 1 else moment
-            columns = belongs.argsort(stable=True)[int((belongs < 0).sum()) :].reshape(axis.size, -1)
-            yield _Reader(pulled[group], _inverse(moment, damping), columns)
+            columns = belongs.argsort(stable=True)[int((belongs < 0).sum()) :]
+            yield _reader(use, matrix[group][:, columns], group, columns, axis.size, damping)
+
+
+def _reader(use: LayerEvidence, weight: Tensor, group: int, columns: Tensor, size: int, damping: float) -> Reader:
+    """Returns one group of a layer that reads an axis; `weight [outputs, columns]` in the order of the axis."""
+    moment, pulled = use.A[group], _pull(use, weight, group)
+    if moment.dim() == 1:
+        return Uncoupled(0.5 * (moment[columns] * (pulled * weight).sum(0)).reshape(size, -1).sum(1))
+    inverse = _inverse(moment, damping)[columns][:, columns]
+    return Elimination(inverse, weight.mT @ pulled, size)
 
 
 def _inverse(moment: Tensor, damping: float) -> Tensor:
     mean = moment.diagonal().mean().clamp_min(torch.finfo(moment.dtype).tiny)
-    inverse: Tensor = torch.linalg.inv(moment + damping * mean * torch.eye(len(moment), dtype=moment.dtype))
-    return inverse
+    damped = moment + damping * mean * torch.eye(len(moment), dtype=moment.dtype)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    return torch.linalg.inv(damped) if bool(failed) else torch.cholesky_inverse(factor)
 
 
-def _curvature_root(use: LayerEvidence) -> Tensor:
-    """Returns `R` with `R^T R = G`, `[groups, outputs, outputs]`; the identity without gradients."""
+def _pull(use: LayerEvidence, matrix: Tensor, group: int) -> Tensor:
+    """Returns `G W` of one group; `W` itself without gradients."""
     if use.gradient_sum is None:
-        groups, outputs, _ = use.layer.matrix_shape
-        return torch.eye(outputs, dtype=torch.float64).expand(groups, outputs, outputs)
-    curvature = use.G if use.G.dim() == 3 else use.G.diag_embed()
-    values, vectors = torch.linalg.eigh(curvature)
-    root: Tensor = values.clamp_min(0).sqrt()[..., :, None] * vectors.mT
-    return root
+        return matrix
+    curvature = use.G[group]
+    return curvature @ matrix if curvature.dim() == 2 else curvature[:, None] * matrix
 
 
 def _of_outputs(axis: Axis, part: AxisSlice, use: LayerEvidence, weight: Tensor) -> Tensor:
     """Returns the nats lost when the layer's own rows are zeroed, each by itself."""
     matrix = use.layer.matrix(weight.detach().cpu().double())
     passed = matrix @ use.A if use.A.dim() == 3 else matrix * use.A[:, None, :]
-    pulled = _curvature_root(use).square().sum(-2)[..., None] * matrix
-    return per_index(axis, 0.5 * use.layer.weight(pulled * passed), part)
+    nats = 0.5 * matrix * passed
+    if use.gradient_sum is not None:
+        curvature = use.G.diagonal(dim1=-2, dim2=-1) if use.G.dim() == 3 else use.G
+        nats = nats * curvature[..., None]
+    return per_index(axis, use.layer.weight(nats), part)
 
 
 def _input_owners(axis: Axis, part: AxisSlice, layer: Layer) -> Tensor:
