@@ -10,8 +10,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from laconic.core.codings.affine import AffineGrid
-from laconic.core.codings.dense import Dense
+from laconic.core.codings import AffineGrid, Codebook, Coding, Dense, ValueGrid
 from laconic.core.errors import ExportError
 from laconic.core.files import write_bytes
 from laconic.core.plan import Plan
@@ -24,6 +23,7 @@ from laconic.export.onnxruntime.places import Place, looked_up, obstacle, places
 from laconic.export.onnxruntime.weights import write_weights
 
 _LARGEST_FILE = 2**31 - 1
+Packed = AffineGrid | ValueGrid | Codebook  # what goes into a file as codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,8 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
 
     Weights on affine grids are stored as packed integer codes. Where a layer's input is rounded too, the weight reaches
     the layer through DequantizeLinear, so that ONNX Runtime multiplies integers; elsewhere it is decoded once, at load.
+    Weights whose values come from tables (number formats, codebooks) are stored as packed places and their tables, and
+    decoded at load: the file is small, memory holds them in float. Rows of embeddings are decoded when they are used.
 
     Args:
         network: the model under the plan, `apply(model, plan)`, in any mode; left untouched.
@@ -75,7 +77,7 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
     """
     captured = to_onnx(network, batch, task)
     whole = captured.model
-    grids, left_whole = _grids(network, plan)
+    grids, left_whole = _packed(network, plan)
     mark(whole, _holders(whole, network, grids))
     optimise(whole)
     found, ran, left_float = _written(whole, grids)
@@ -92,9 +94,9 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
     )
 
 
-def _grids(network: nn.Module, plan: Plan) -> tuple[dict[str, AffineGrid], dict[str, str]]:
+def _packed(network: nn.Module, plan: Plan) -> tuple[dict[str, Packed], dict[str, str]]:
     """Returns the coding of each parameter that goes into the file as codes, and why others do not."""
-    grids: dict[str, AffineGrid] = {}
+    grids: dict[str, Packed] = {}
     left: dict[str, str] = {}
     held = dict(network.named_parameters(remove_duplicate=False))
     for edit in plan.recodes:
@@ -102,7 +104,7 @@ def _grids(network: nn.Module, plan: Plan) -> tuple[dict[str, AffineGrid], dict[
         left.pop(edit.parameter, None)
         if isinstance(edit.coding, Dense):
             continue
-        if not isinstance(edit.coding, AffineGrid):
+        if not isinstance(edit.coding, Packed):
             left[edit.parameter] = f"ONNX Runtime has no {edit.coding.kind} coding"
         elif len(edit.coding.shape) < 2:
             left[edit.parameter] = "it has one dimension"
@@ -113,11 +115,11 @@ def _grids(network: nn.Module, plan: Plan) -> tuple[dict[str, AffineGrid], dict[
     return grids, left
 
 
-def _holds(tensor: Tensor | None, grid: AffineGrid) -> bool:
+def _holds(tensor: Tensor | None, grid: Coding) -> bool:
     return tensor is not None and tensor.dtype == torch.float32 and torch.equal(tensor.detach().cpu(), grid.decode())
 
 
-def _holders(whole: ir.Model, network: nn.Module, grids: Mapping[str, AffineGrid]) -> dict[str, str]:
+def _holders(whole: ir.Model, network: nn.Module, grids: Mapping[str, Packed]) -> dict[str, str]:
     """Returns initializer -> parameter; a tied weight is in the graph under any of its names."""
     names: dict[Tensor, str] = {}
     held = dict(network.named_parameters(remove_duplicate=False))
@@ -126,7 +128,7 @@ def _holders(whole: ir.Model, network: nn.Module, grids: Mapping[str, AffineGrid
     return {name: names[t] for name, t in held.items() if t in names and name in whole.graph.initializers}
 
 
-def _written(whole: ir.Model, grids: Mapping[str, AffineGrid]) -> tuple[ir.Model, dict[str, str], dict[str, str]]:
+def _written(whole: ir.Model, grids: Mapping[str, Packed]) -> tuple[ir.Model, dict[str, str], dict[str, str]]:
     """Writes the weights so that ONNX Runtime takes integer kernels wherever it can.
 
     It makes one of an operator only if all around it fits, which its own optimised graph shows. An operator that it

@@ -23,6 +23,11 @@ _SCALED = """
     codes_float = Cast <to: int = 1> (codes)
     values = Mul (codes_float, scale)
 """
+TAKEN = "Taken (codes, table) => (values)"
+_TAKEN = """
+    places = Cast <to: int = 6> (codes)
+    values = Gather (table, places)
+"""
 SPREAD = "Spread (groups, length, count) => (elements)"
 _SPREAD = """
     zero = Constant <value: tensor = int64 {0}> ()
@@ -61,6 +66,11 @@ def scaled() -> ir.Function:
     return _function(SCALED, _SCALED)
 
 
+def taken() -> ir.Function:
+    """Returns `values = table[codes]`, in the shape of the codes."""
+    return _function(TAKEN, _TAKEN)
+
+
 def spread() -> ir.Function:
     """Returns the last dimension `[groups]` repeated to `[count]`, `length` times each."""
     return _function(SPREAD, _SPREAD)
@@ -73,7 +83,7 @@ def unpack(bits: int, lowest: int) -> ir.Function:
     touches. All steps are on bytes: ONNX Runtime keeps what they give until it has loaded the model.
 
     Args:
-        bits: 2 to 7.
+        bits: 1 to 7.
         lowest: of the codes.
     """
     starts = [i * bits for i in range(8)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from laconic.core.coding import Coding
 from laconic.core.codings.affine import AffineGrid
 from laconic.export.onnxruntime.builder import Array, known
 from laconic.export.onnxruntime.marks import MARK, marks, parameter_of
@@ -50,11 +51,13 @@ def places(model: ir.Model) -> list[Place]:
     return found
 
 
-def obstacle(place: Place, grid: AffineGrid) -> str | None:
+def obstacle(place: Place, grid: Coding) -> str | None:
     """Returns why no integer kernel can take the weight, or None if one could.
 
-    Kernels know one scale for each output channel, and one zero point.
+    Kernels know evenly spaced values, one scale for each output channel, and one zero point.
     """
+    if not isinstance(grid, AffineGrid):
+        return "its values come from a table, and integer kernels want evenly spaced ones"
     if grid.blocks.group_size is not None:
         return "scales that change within a channel have no integer kernel"
     if grid.blocks.count > 1 and grid.blocks.axis not in (None, place.order[place.output]):

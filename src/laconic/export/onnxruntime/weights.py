@@ -15,30 +15,36 @@ from laconic.export.onnxruntime.builder import Array, Builder, known
 from laconic.export.onnxruntime.marks import marks, parameter_of
 from laconic.export.onnxruntime.places import Place
 from laconic.export.onnxruntime.stored import Stored
+from laconic.export.onnxruntime.tables import Table, TableWriter, arranged, spread
 
 # ONNX Runtime keeps biases as int32 in units of input step * weight scale; this leaves a factor of two.
 _LARGEST_BIAS = 2.0**30
 
 
-def write_weights(model: ir.Model, grids: Mapping[str, AffineGrid], integer: Collection[Place]) -> None:
+def write_weights(model: ir.Model, codings: Mapping[str, AffineGrid | Table], integer: Collection[Place]) -> None:
     """Replaces every mark by integer codes and what decodes them.
 
     Args:
         model: changed in place.
-        grids: parameter -> its coding.
+        codings: parameter -> its coding.
         integer: where the weight reaches the operator through DequantizeLinear, which ONNX Runtime makes an integer
             kernel of. Everywhere else it is decoded by plain arithmetic, which ONNX Runtime does once, at load.
 
     Guarantees:
-        Decoded weights are those of `AffineGrid.decode`, bit for bit. Only output channels that an integer bias could
+        Decoded weights are those of the coding's `decode`, bit for bit. Only output channels that an integer bias could
         not stand beside, their weights being next to nothing against it, are zero where an integer kernel reads them.
     """
     for node in marks(model):
         parameter, weight = parameter_of(node), node.outputs[0]
-        writer = _Writer(parameter, Stored(grids[parameter]), Builder(model, node))
-        for place in integer:
-            if place.parameter == parameter:
-                writer.dequantize(place)
+        coding, build = codings[parameter], Builder(model, node)
+        writer: _Writer | TableWriter
+        if isinstance(coding, AffineGrid):
+            writer = _Writer(parameter, Stored(coding), build)
+            for place in integer:
+                if place.parameter == parameter:
+                    writer.dequantize(place)
+        else:
+            writer = TableWriter(parameter, coding, build)
         for reader, index in list(weight.uses()):
             if index == 0 and writer.has_rows_for(reader):
                 writer.at(reader).look_up(reader)
@@ -63,10 +69,6 @@ class _Writer:
     stored: Stored
     build: Builder
 
-    def at(self, node: ir.Node) -> _Writer:
-        """Returns the same, writing in front of another node."""
-        return _Writer(self.name, self.stored, Builder(self.build.model, node))
-
     def dequantize(self, place: Place) -> None:
         """Gives the weight to an operator through DequantizeLinear, a factor on it taken into the scale."""
         scale = _seen(self.stored.scale(), place) * (np.float32(1) if place.factor is None else place.factor)
@@ -87,6 +89,10 @@ class _Writer:
         place.node.replace_input_with(1, self.build.node("DequantizeLinear", parts, axis=place.output))
         if place.node.op_type == "Gemm":
             self._round_bias(place, scale)
+
+    def at(self, node: ir.Node) -> _Writer:
+        """Returns the same, writing in front of another node."""
+        return _Writer(self.name, self.stored, Builder(self.build.model, node))
 
     def has_rows_for(self, reader: ir.Node) -> bool:
         """Whether a node takes rows out of the weight that can be decoded by themselves."""
@@ -153,23 +159,14 @@ class _Writer:
         return self.build.call(functions.affine() if len(parts) == 3 else functions.scaled(), parts)
 
     def _spread(self, value: ir.Value) -> ir.Value:
-        """Returns the values of groups, the last dimension, as values of elements."""
-        blocks = self.stored.grid.blocks
-        if blocks.group_size is None:
-            return value
-        length = self.build.constant(f"{self.name}.group", np.array(blocks.length))
-        count = self.build.constant(f"{self.name}.per_channel", np.array(blocks.per_channel))
-        return self.build.call(functions.spread(), [value, length, count])
+        return spread(self.build, self.name, value, self.stored.grid.blocks)
 
     def _arranged(self, value: ir.Value) -> ir.Value:
         """Returns `[channels, elements]` in the parameter's shape."""
         blocks = self.stored.grid.blocks
         if blocks.group_size is None or blocks.axis is None:
             return value
-        order = [blocks.axis, *(i for i in range(len(blocks.shape)) if i != blocks.axis)]
-        shape = self.build.constant(f"{self.name}.moved", np.array([blocks.shape[i] for i in order], np.int64))
-        value = self.build.node("Reshape", [value, shape])
-        return self.build.node("Transpose", [value], perm=[int(i) for i in np.argsort(order)])
+        return arranged(self.build, self.name, value, blocks)
 
 
 def _seen(array: Array, place: Place) -> Array:
