@@ -20,7 +20,7 @@ def example(name: str) -> ModuleType:
 
 
 def test_every_example_is_tested_here() -> None:
-    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == ["sound", "text", "vision"]
+    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == ["prune", "sound", "text", "vision"]
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_an_example_meets_its_budget(name: str, capsys: pytest.CaptureFixture) -
     assert any(isinstance(edit, Recode) for edit in result.plan)
     assert verify(result.folder / "artifact").samples > 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_pruned_network_is_half_the_work_and_survives_the_disk(capsys: pytest.CaptureFixture) -> None:
+    pruned, accuracies = example("prune").main(epochs=2)
+    assert pruned.macs_ratio == pytest.approx(0.5, abs=0.02) and pruned.kind == "module"
+    assert accuracies["original"] > 0.5 and accuracies["pruned"] > accuracies["original"] - 0.1
+    shown = capsys.readouterr().out
+    assert "residual stream" in shown and "1.inner.0.weight[0]: 48 ->" in shown

@@ -20,7 +20,7 @@ from laconic.distill import SoftLabels, SquaredError
 from laconic.export.artifact import load_into, verify
 from laconic.graph.axes import axes
 from laconic.pipeline import Recovery, Result, compress
-from laconic.prune import Pruned, load_pruned, migrate, prune
+from laconic.prune import Pruned, Trimmed, load_pruned, migrate, prune, trim_vocabulary
 from laconic.prune.weights import sparsify
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Report
@@ -50,6 +50,7 @@ __all__ = [
     "Task",
     "Training",
     "TrainingError",
+    "Trimmed",
     "UsageError",
     "apply",
     "axes",
@@ -65,5 +66,6 @@ __all__ = [
     "sparsify",
     "supervised",
     "train",
+    "trim_vocabulary",
     "verify",
 ]

@@ -74,3 +74,38 @@ def not_a_number() -> nn.Module:
     model = build()
     model[0].weight.data[0, 0] = torch.nan
     return model
+
+
+def linear() -> nn.Module:
+    return nn.Linear(16, 4)
+
+
+class Branching(nn.Module):
+    """Decides by the values of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x) if x.sum() > 0 else self.first(-x))
+
+
+def branching() -> nn.Module:
+    return Branching()
+
+
+class Codes(nn.Module):
+    """Integer weights, as a quantised checkpoint has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("first", torch.ones(8, 16, dtype=torch.int8))
+        self.register_buffer("second", torch.ones(4, 8, dtype=torch.int8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.first.T.to(x.dtype) @ self.second.T.to(x.dtype)
+
+
+def quantised() -> nn.Module:
+    return Codes()

@@ -21,7 +21,7 @@ NAMES = [command.__name__ for command in commands.ALL]
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    assert NAMES == ["demo", "compress", "distill", "bench", "report", "inspect", "verify"]
+    assert NAMES == ["demo", "compress", "prune", "distill", "bench", "report", "inspect", "verify"]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "compress",
             ["MODEL", "--data", "[required]", "--weights", "safetensors", "--size", "2 MB", "--work", "Example"],
         ),
+        ("prune", ["MODEL", "--data", "[required]", "--weights", "--ratio", "--keep", "--dry-run", "Example"]),
         ("distill", ["TEACHER", "STUDENT", "--data", "[required]", "--temperature"]),
         ("bench", ["MODEL...", "ONNX", "--threads"]),
         ("report", ["RESULT"]),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -16,6 +14,20 @@ from rich.console import Console
 
 from laconic.cli.listen import Terminal
 from laconic.cli.load import load_model, load_task
+from laconic.cli.options import (
+    BatchSize,
+    DataName,
+    Json,
+    MetricName,
+    ModelName,
+    Out,
+    Resume,
+    Seed,
+    Weights,
+    Work,
+    print_json,
+)
+from laconic.cli.pruning import prune
 from laconic.cli.teach import teach
 from laconic.core.budget import Budget
 from laconic.core.errors import ArtifactError, UsageError
@@ -26,32 +38,6 @@ from laconic.report import Report, summary
 from laconic.train import AdamW, Training
 
 BUDGET_NOT_MET = 3
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Out = Annotated[Path, typer.Option(help="Folder for the artifact and the report; a result there is replaced.")]
-Work = Annotated[
-    Path | None, typer.Option(help="Folder for finished stages, so that a run that was stopped can go on.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the stages in the work folder.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="module:function that builds the network.")]
-DataName = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        help="module:function that returns a laconic.Task or (train, evaluate) loaders, or a folder with train_x.npy, "
-        "train_y.npy, test_x.npy, test_y.npy.",
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        help="Checkpoint: safetensors, or a state dict saved by torch. Without one, "
-        "the function returns a trained network."
-    ),
-]
-MetricName = Annotated[str | None, typer.Option("--metric", help="accuracy or mse.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="For a folder of arrays.")]
 
 
 def demo(out: Out = Path("laconic-demo"), seed: Seed = 0, as_json: Json = False) -> None:
@@ -158,7 +144,7 @@ def distill(
     )
     write_tensors(out, trained.state_dict())
     if as_json:
-        _print_json({"out": str(out), **scores})
+        print_json({"out": str(out), **scores})
         return
     for name, score in scores.items():
         print(f"{name}: {score['metric']} {score['value']:.4f}")
@@ -178,7 +164,7 @@ def bench(
 
     found = run(models, threads=threads, batch_size=batch_size, seconds=seconds)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_bench(found)
 
@@ -195,7 +181,7 @@ def report(
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from error
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
     Console().print(summary(found))
     print(f"The full report: {folder / 'report.html'}")
@@ -210,7 +196,7 @@ def inspect(
 
     found = inside(artifact_in(path))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_inside(found)
 
@@ -224,7 +210,7 @@ def verify(
 
     found = run(artifact_in(path))
     if as_json:
-        _print_json(
+        print_json(
             {
                 "verified": True,
                 "files": found.files,
@@ -238,7 +224,7 @@ def verify(
     print(f"{found.samples} test vectors agree: largest difference {found.max_error:.2%} of the outputs' range.")
 
 
-ALL = (demo, compress, distill, bench, report, inspect, verify)
+ALL = (demo, compress, prune, distill, bench, report, inspect, verify)
 
 
 def artifact_in(path: Path) -> Path:
@@ -273,13 +259,9 @@ def _command() -> str:
 def _deliver(result: Result, out: Path, as_json: bool) -> None:
     result.save(out)
     if as_json:
-        _print_json({"met": result.met, "out": str(out), **result.report.to_json()})
+        print_json({"met": result.met, "out": str(out), **result.report.to_json()})
     else:
         Console().print(summary(result.report))
         print(f"\nArtifact: {out / 'artifact'}\nReport:   {out / 'report.html'}")
     if not result.met:
         raise typer.Exit(BUDGET_NOT_MET)
-
-
-def _print_json(content: Mapping[str, Any]) -> None:
-    print(json.dumps(content, ensure_ascii=False))

@@ -39,9 +39,10 @@ def teach(
         trained = distill(teacher, student, task, loss=matched, training=training, work=work, progress=listen)
     finally:
         listener.end()
-    return trained, {"teacher": _score(teacher, task), "student": _score(trained, task)}
+    return trained, {"teacher": score(teacher, task), "student": score(trained, task)}
 
 
-def _score(model: nn.Module, task: Task) -> dict[str, Any]:
+def score(model: nn.Module, task: Task) -> dict[str, Any]:
+    """Returns a model's score on the evaluation data, as JSON values."""
     found = evaluate(answers(TorchRunner(model, task), task), task.score)
     return {"metric": found.metric, "value": found.value, "predictions": found.predictions}

@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from laconic.core.errors import invalid
 from laconic.graph.failure import cannot_export, does_not_run
 from laconic.graph.quiet import quietly
 
@@ -84,12 +85,15 @@ def capture(
             does not allow that, the batch is fixed, and `Graph.dynamic_batch` says so.
 
     Raises:
+        UsageError: it is no module written in Python.
         ModelError: the model fails on the inputs, or cannot be exported; names the line of the user's code.
 
     Example:
         >>> print(capture(nn.Linear(3, 2), (torch.zeros(4, 3),)))
         Graph of Linear: 5 nodes, 2 parameters, any batch size
     """
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise invalid("capture.model", type(model).__name__, "a torch.nn.Module that is written in Python")
     inputs = (tuple(args), dict(kwargs or {}))
     with _eval_mode(model), quietly():
         program = _export(model, inputs, dynamic_batch)

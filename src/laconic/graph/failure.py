@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import re
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import torch
 from laconic.core.errors import ModelError
 
 TORCH_FOLDER = str(Path(torch.__file__).parent)
-OWN_FOLDER = str(Path(__file__).parent)
+OWN_FOLDER = str(Path(__file__).parents[1])
+PYTHON_FOLDER = sysconfig.get_path("stdlib")
 PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 BRANCH = ("it decides by the values of a tensor", "Use torch.where or torch.cond, or decide outside forward.")
 NUMBER = ("it turns a tensor's value into a Python number", "Keep it a tensor, or compute the number outside forward.")
+PACKED = ("its weights are packed by PyTorch's quantisation", "Pass the network as it was before that.")
 NUMPY = ("it leaves torch for numpy", "Write it with torch operations.")
 KNOWN_CAUSES = (
+    ("quantized.LinearPackedParams", PACKED),
+    ("quantized.Conv", PACKED),
     ("Could not extract specialized integer", NUMBER),
     ("Could not guard on data-dependent expression", BRANCH),
     ("Data-dependent branching", BRANCH),
@@ -56,6 +61,8 @@ def user_line(error: Exception) -> tuple[str, int] | None:
 
 
 def _is_users(file: str) -> bool:
+    if file.startswith(PYTHON_FOLDER) and "site-packages" not in file:
+        return False
     return not file.startswith((TORCH_FOLDER, OWN_FOLDER, "<")) and "importlib" not in file
 
 

@@ -21,6 +21,8 @@ from laconic.prune.migrate import migrate
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.saved import Loaded, load_pruned
+from laconic.prune.trimmed import IdMap, Trimmed
+from laconic.prune.vocabulary import trim_vocabulary
 from laconic.prune.whole import prune
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Compensated",
     "Fisher",
     "GeometricMedian",
+    "IdMap",
     "Importance",
     "Known",
     "Lamp",
@@ -41,9 +44,11 @@ __all__ = [
     "Removal",
     "Step",
     "Taylor",
+    "Trimmed",
     "gradually",
     "load_pruned",
     "migrate",
     "prune",
     "refit",
+    "trim_vocabulary",
 ]

@@ -73,6 +73,8 @@ class Limits:
 
 
 NO_LIMITS = Limits()
+SHOWN = 3
+"""Reasons, and places of each, that an error lists."""
 
 
 def rounding_for(target: Target | None, round_to: int | None) -> Rounding:
@@ -102,19 +104,29 @@ def least_for(axes: Axes, least: float | Mapping[str, float]) -> dict[Axis, floa
     }
 
 
-def free_axes(axes: Axes, keep: Sequence[str]) -> list[Axis]:
-    """Returns the axes that no pattern keeps.
+def free_axes(axes: Axes, keep: str | Sequence[str]) -> list[Axis]:
+    """Returns the axes that no pattern, of one or several, keeps.
 
     Raises:
         UsageError: a pattern matches no parameter.
         ModelError: nothing is left that can be cut.
     """
+    keep = [keep] if isinstance(keep, str) else keep
     _expect_matches(axes, keep, "prune.keep")
     free = [axis for axis in axes if not any(_matches(axes, axis, pattern) for pattern in keep)]
     if not free:
-        why = "all are kept by name" if len(axes) else str(axes).strip()
+        why = "all are kept by name" if len(axes) else _frozen(axes)
         raise ModelError(f"prune: {axes.graph.name} has nothing that can be cut: {why}.")
     return free
+
+
+def _frozen(axes: Axes) -> str:
+    """Returns in a few words why nothing can be cut."""
+    if not any(parameter.is_floating_point() for parameter in axes.graph.parameters.values()):
+        return "it has no parameters of floating point"
+    reasons = [f"{', '.join(places[:SHOWN])} by {why}" for why, places in axes.frozen_by().items()]
+    more = " and others" if len(reasons) > SHOWN else ""
+    return f"all is frozen, {'; '.join(reasons[:SHOWN])}{more}. laconic.axes(model, inputs) shows the rest"
 
 
 def _expect_matches(axes: Axes, patterns: Sequence[str], where: str) -> None:
@@ -122,7 +134,8 @@ def _expect_matches(axes: Axes, patterns: Sequence[str], where: str) -> None:
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             near = ", ".join(difflib.get_close_matches(pattern, names, n=3, cutoff=0.3))
-            raise invalid(where, pattern, "a pattern that matches a parameter", f"Near ones: {near}.")
+            mend = f"Near ones: {near}." if near else f"Names are like {names[0]}." if names else ""
+            raise invalid(where, pattern, "a pattern that matches a parameter", mend)
 
 
 def _matches(axes: Axes, axis: Axis, pattern: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from laconic.calibrate import Evidence
 from laconic.core.errors import invalid
@@ -13,6 +13,7 @@ from laconic.core.target import Target
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import axes
+from laconic.graph.example import Example, example_inputs
 from laconic.prune.choice import Candidates, Scope, choose
 from laconic.prune.cutting import cut_out, refitted
 from laconic.prune.gather import gather, inputs_of
@@ -21,17 +22,16 @@ from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
+from laconic.prune.sound import check_runs, check_weights
 
 Compensation = Literal["weights", "statistics"]
 NEAR = 0.02
 """A ratio that is missed by more than this is said."""
-EXAMPLES = 4
-"""Samples that the model is captured and the proof is run on."""
 
 
 def prune(
     model: nn.Module,
-    data: Task | Tensor | Sequence[Any] | Mapping[str, Any],
+    data: Example,
     *,
     ratio: float = 0.5,
     of: Measure = "macs",
@@ -71,8 +71,9 @@ def prune(
         graph: of an earlier `capture`.
 
     Raises:
-        UsageError: a number is outside its domain, or a pattern matches nothing.
-        ModelError: the model cannot be captured, has nothing that can be cut, or the proof fails.
+        UsageError: a number is outside its domain, a pattern matches nothing, or the model or its inputs are none.
+        ModelError: the model cannot be captured, has nothing that can be cut, has weights that are no numbers, or the
+            proof fails.
 
     Guarantees:
         The original is left as it was. Equal arguments give equal plans.
@@ -85,11 +86,13 @@ def prune(
         Pruned: 50.0% of the MACs, 51.7% of the parameters, the model's own class
           0.weight[0]: 8 -> 4
     """
+    check_weights(model)
     _check(ratio=ratio, samples=samples)
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("prune.compensate", compensate, "'weights', 'statistics' or None")
     task = data if isinstance(data, Task) else None
-    args, kwargs = _example(data)
+    args, kwargs = example_inputs(data)
+    check_runs(model, args, kwargs)
     graph = graph or capture(model, args, kwargs)
     found = axes(graph)
     limits = Limits(rounding=rounding_for(target, round_to), least=least_for(found, least))
@@ -123,22 +126,10 @@ def prune(
 
 
 def _check(*, ratio: float, samples: int) -> None:
-    if not 0 <= ratio < 1:
+    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
         raise invalid("prune.ratio", ratio, "a fraction in [0, 1)", "For 50 % write 0.5.")
     if samples < 1:
         raise invalid("prune.samples", samples, "a whole number of at least 1")
-
-
-def _example(data: Task | Tensor | Sequence[Any] | Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    match data:
-        case Task():
-            batch = next(data.batches("calibrate", limit=EXAMPLES))
-            return batch.args, dict(batch.kwargs)
-        case Tensor():
-            return (data,), {}
-        case Mapping():
-            return (), dict(data)
-    return tuple(data), {}
 
 
 def _notes(candidates: Candidates, ratio: float, reached: float, of: str) -> Iterator[str]:
