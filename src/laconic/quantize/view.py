@@ -45,9 +45,10 @@ class View(NamedTuple):
 
 
 def fitted(view: View, target: Tensor, levels: Tensor, scale: Tensor) -> Tensor:
-    """Moves scales to where `levels * scale` has the least error, by one step of steepest descent in each channel.
+    """Moves scales to where `levels * scale` has the least error.
 
-    The step's length is the best one, so for one scale a channel this is the least squares solution.
+    One scale a channel, or for all, goes to the least squares solution. Scales of groups move by one step of steepest
+    descent in each channel, of the best length.
 
     Args:
         view: of the layer.
@@ -56,6 +57,10 @@ def fitted(view: View, target: Tensor, levels: Tensor, scale: Tensor) -> Tensor:
         scale: `[blocks.count]`, to start from.
     """
     moment = view.metric.single
+    if view.blocks.group_size is None:
+        passed = moment @ levels
+        cost = view.total(passed * levels)
+        return _usable(view.total(passed * target) / torch.where(cost > 0, cost, torch.inf), scale)
     slope = view.total(levels * (moment @ (target - levels * view.spread(scale))))
     curvature = view.total(levels.square() * moment.diagonal(dim1=1, dim2=2)[:, :, None])
     step = slope / torch.where(curvature > 0, curvature, torch.inf)
@@ -64,7 +69,10 @@ def fitted(view: View, target: Tensor, levels: Tensor, scale: Tensor) -> Tensor:
     gain = (step * slope).reshape(by_channel).sum(1)
     cost = view.total(change * (moment @ change)).reshape(by_channel).sum(1)
     length = gain / torch.where(cost > 0, cost, torch.inf)
-    found = scale + step * length.repeat_interleave(len(scale) // view.blocks.channels)
+    return _usable(scale + step * length.repeat_interleave(len(scale) // view.blocks.channels), scale)
+
+
+def _usable(found: Tensor, scale: Tensor) -> Tensor:
     return torch.where(found.isfinite() & (found.abs() > SMALLEST), found, scale)
 
 

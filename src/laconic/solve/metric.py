@@ -91,9 +91,9 @@ class InputMetric:
     @cached_property
     def around(self) -> Tensor:
         """What an error at one input asks of each other one while all the rest stay: `H_ij / H_jj`, zero diagonal."""
-        feedback = self.moment / self.moment.diagonal(dim1=1, dim2=2)[:, None, :]
+        feedback = self.single / self.single.diagonal(dim1=1, dim2=2)[:, None, :]
         feedback.diagonal(dim1=1, dim2=2).zero_()
-        return feedback.float()
+        return feedback
 
     @cached_property
     def single(self) -> Tensor:
