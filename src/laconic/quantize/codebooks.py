@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import final
 
 import torch
@@ -22,7 +23,7 @@ from laconic.solve import InputMetric, compensate_vectors, conjugate_gradients, 
 HALF = torch.finfo(torch.float16)
 MOST_NUMBERS = 2**18  # Of which words are learnt.
 VECTORS_A_WORD = 64
-FIT_STEPS = 4  # Each costs a product with the second moment.
+FIT_STEPS = 3  # Each costs a product with the second moment.
 
 
 @final
@@ -215,11 +216,15 @@ class _Search:
         curvature = moment.diagonal(dim1=1, dim2=2)[:, :, None] * self.scale[:, None]
         self.books = conjugate_gradients(
             lambda books: self._gathered(moment @ self._built(books)),
-            self._gathered(moment @ self.target),
+            self._gathered(self._pulled),
             self.books,
             self._gathered(curvature.expand_as(self.target)),
             steps=FIT_STEPS,
         )
+
+    @cached_property
+    def _pulled(self) -> Tensor:
+        return self.metric.single @ self.target
 
     @property
     def _words(self) -> Tensor:

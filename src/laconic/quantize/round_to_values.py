@@ -133,7 +133,8 @@ class RoundToValues:
             levels = table[torch.bucketize(values / tried, middle)]
             if self.scale == "float":
                 tried = _least_squares(levels, values, tried)
-                levels = table[torch.bucketize(values / tried, middle)]
+                if len(table) <= FEW:
+                    levels = table[torch.bucketize(values / tried, middle)]
             cost = error(levels * tried - values)
             scale, least = torch.where(cost < least, tried[:, 0], scale), torch.minimum(cost, least)
         return ValueGrid.fit(weight, format=self.format, blocks=blocks, scale=self._stored(scale))

@@ -43,6 +43,8 @@ def ahead_by(metric: InputMetric, width: int) -> Feedback:
     With `H = R R^T`, `R` upper triangular, the columns of `E R` that belong to vector `J` are
     `(E_J + sum_I<J E_I R_IJ R_JJ^-1) R_JJ`.
     """
+    if width == 1:
+        return Feedback(metric.ahead, metric.alone.sqrt()[:, :, None, None])
     unit = metric.ahead + torch.eye(metric.ahead.shape[1])
     blocks = _diagonal_blocks(unit, width)
     columns = torch.linalg.solve_triangular(blocks, _by_columns(unit, width), upper=True, left=False)
@@ -53,6 +55,8 @@ def ahead_by(metric: InputMetric, width: int) -> Feedback:
 
 def around_by(metric: InputMetric, width: int) -> Feedback:
     """Returns the feedback to each vector while all others stay: `H_IJ H_JJ^-1`, `InputMetric.around` by vectors."""
+    if width == 1:
+        return Feedback(metric.around, metric.single.diagonal(dim1=1, dim2=2).sqrt()[:, :, None, None])
     factor = torch.linalg.cholesky(_diagonal_blocks(metric.moment, width)).float()
     columns = torch.cholesky_solve(_by_columns(metric.single, width).mT, factor).mT
     return Feedback(_without_blocks(_whole(columns), width), factor)
