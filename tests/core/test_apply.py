@@ -1,6 +1,7 @@
 import copy
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -502,3 +503,18 @@ def test_a_recoded_tensor_can_be_cut_even_while_it_is_trained() -> None:
     plan = Plan.of([recode(model, "conv.weight"), cut_conv()])
     fixed, free = apply(model, plan), apply(model, plan, trainable=True)
     assert same_state(fixed, free)
+
+
+def test_a_cut_sets_attributes_of_what_a_module_holds_and_keeps_lists_lists() -> None:
+    model = net()
+    model.conv.settings = SimpleNamespace(widths=[3, 8], inner=SimpleNamespace(size=8))
+    values = (("conv", "settings.widths", (3, 5)), ("conv", "settings.inner.size", 5))
+    changed = apply(model, Plan.of([Cut(axis="settings", slices=(), attributes=values)]))
+    assert changed.conv.settings.widths == [3, 5] and changed.conv.settings.inner.size == 5
+    assert model.conv.settings.widths == [3, 8] and model.conv.settings.inner.size == 8
+
+
+@pytest.mark.parametrize("name", ["__class__.training", "__dict__", "settings.__class__.size"])
+def test_a_cut_reaches_no_class_through_an_attribute(name: str) -> None:
+    with pytest.raises(UsageError, match="expected one without two underscores"):
+        apply(net(), Plan.of([Cut(axis="conv", slices=(), attributes=(("conv", name, 1),))]))

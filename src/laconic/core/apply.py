@@ -151,7 +151,20 @@ def _cut(model: nn.Module, edit: Cut) -> None:
         for owner, name in list(_places(model, old)):
             setattr(owner, name, new)
     for path, name, value in edit.attributes:
-        setattr(_module(model, path), name, value)
+        _set(_module(model, path), name, value)
+
+
+def _set(owner: Any, name: str, value: int | tuple[int, ...]) -> None:
+    """Sets an attribute, or with dots in its name one of an object that a module holds."""
+    *inner, last = name.split(".")
+    if any(part.startswith("__") for part in name.split(".")):
+        raise UsageError(f"Cut: got an attribute {name!r}; expected one without two underscores in front.")
+    for part in inner:
+        owner = getattr(owner, part)
+    if isinstance(value, tuple) and isinstance(getattr(owner, last, None), list):
+        setattr(owner, last, list(value))
+    else:
+        setattr(owner, last, value)
 
 
 def _kept(old: Tensor, slices: list[Slice]) -> Tensor:

@@ -177,7 +177,7 @@ class Cut(Edit):
         axis: what the slices have in common, for people.
         slices: what stays, for every parameter and buffer concerned.
         attributes: sizes that the user's modules keep in attributes: `(module, attribute, new value)`; a tuple for
-            such as `LayerNorm.normalized_shape`.
+            such as `LayerNorm.normalized_shape`; with dots for objects that a module holds: `config.hidden_size`.
     """
 
     kind: ClassVar[str] = "cut"
@@ -210,7 +210,9 @@ class Cut(Edit):
         return cls(axis=config["axis"], slices=slices, attributes=attributes)
 
     def __str__(self) -> str:
-        kept = len(self.slices[0].keep) if self.slices else 0
+        if not self.slices:
+            return f"{self.axis}: {', '.join(f'{name} = {value}' for _, name, value in self.attributes)}"
+        kept = len(self.slices[0].keep)
         return f"{self.axis}: cut to {kept} in {len(self.slices)} tensors"
 
 

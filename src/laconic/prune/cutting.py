@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from laconic.core.apply import apply
 from laconic.core.codings import Dense
-from laconic.core.edit import Recode, Rewrite
+from laconic.core.edit import Cut, Recode, Rewrite
 from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
 from laconic.graph import Graph, capture
@@ -18,6 +18,7 @@ from laconic.graph.axes import Axes, Axis
 from laconic.graph.cutting import cut
 from laconic.graph.oracle import cut_error
 from laconic.prune.attributes import known_attributes, matching_attributes
+from laconic.prune.configuration import described, has_config, rebuilt
 from laconic.prune.cuts import Attributes, cuts
 from laconic.prune.rewriting import rewritings
 
@@ -87,7 +88,10 @@ def cut_out(
         if graph is not None:
             again, why = _tried(graph.program.module(check_guards=False), axes, keep, args, kwargs, proof)
             if again <= limit:
-                return Smaller(own, plan, "module", "", found, graph=graph)
+                smaller_own = Smaller(own, plan, "module", "", found, graph=graph)
+                return _configured(
+                    smaller_own, model, axes, keep, lambda m: _tried(m, axes, keep, args, kwargs, proof)[0]
+                )
     try:
         for plan, notes in rewritings(model, axes, keep):
             rewritten = apply(model, plan)
@@ -99,6 +103,30 @@ def cut_out(
     else:
         note = "its calls, written down and read back, compute something else."
     return Smaller(smaller, cuts(model, axes, keep), "graph", why, error, (f"this graph cannot be saved: {note}",))
+
+
+def _configured(
+    smaller: Smaller,
+    model: nn.Module,
+    axes: Axes,
+    keep: Mapping[Axis, Tensor],
+    error_of: Callable[[nn.Module], float],
+) -> Smaller:
+    """Brings the model's config in line with the cut, where what is built from it then computes the same."""
+    if not keep or not has_config(smaller.model):
+        return smaller
+    edit = described(smaller.model, axes, keep)
+    if isinstance(edit, Cut):
+        plan = smaller.plan + Plan.of([edit])
+        own = apply(model, plan)
+        twin = rebuilt(own)
+        if twin is not None and max(error_of(own), error_of(twin)) <= tolerance(model):
+            return smaller._replace(model=own, plan=plan)
+        edit = "what is built from it, with these settings, computes something else"
+    if not edit:
+        return smaller
+    note = f"the config is left as it is: {edit}. Save with Pruned.save, or try scope='equal'."
+    return smaller._replace(notes=(*smaller.notes, note))
 
 
 def refitted(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -> Smaller:
