@@ -8,7 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,6 @@ class Program:
         constants: tensors that the calls read and that are not the model's; buffers of this name are made of them.
     """
 
-    LARGEST: ClassVar[int] = 1_000_000
     calls: tuple[str, ...]
     names: tuple[str, ...]
     inputs: Any
