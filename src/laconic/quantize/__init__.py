@@ -3,6 +3,7 @@
 from laconic.quantize.activations import RoundActivations
 from laconic.quantize.compensated import CompensatedRounding
 from laconic.quantize.ranges import LeastError, MinMax, Percentile, Range
+from laconic.quantize.reconstruct import BlockReconstruction
 from laconic.quantize.round_to_nearest import RoundToNearest
 from laconic.quantize.round_to_values import MXFP4, MXFP6, MXFP8, MXINT8, RoundToValues
 from laconic.quantize.scalar_codebook import ScalarCodebook
@@ -18,6 +19,7 @@ __all__ = [
     "MXFP6",
     "MXFP8",
     "MXINT8",
+    "BlockReconstruction",
     "CompensatedRounding",
     "LeastError",
     "MinMax",

@@ -15,6 +15,7 @@ from laconic.graph import Graph, capture
 from laconic.quantize.activations import RoundActivations
 from laconic.quantize.compensated import CompensatedRounding
 from laconic.quantize.ranges import Range
+from laconic.quantize.reconstruct import BlockReconstruction
 from laconic.quantize.round_to_nearest import RoundToNearest
 from laconic.solve import code_in_order
 
@@ -30,6 +31,7 @@ def quantize(
     range: Range | None = None,
     compensate: bool = True,
     in_order: bool = False,
+    reconstruct: bool = False,
     evidence: Evidence | None = None,
     graph: Graph | None = None,
 ) -> Plan:
@@ -48,6 +50,8 @@ def quantize(
         in_order: fit each layer to the inputs that the layers before, rounded already, leave it, and let batch
             statistics and biases take back what remains. Much nearer to the original at few bits, but holds the
             activations of all samples at once.
+        reconstruct: then learn the rounding inside residual and transformer blocks on what these answer
+            (`BlockReconstruction`); takes a few hundred training steps a block.
         evidence: of an earlier `calibrate`.
         graph: of an earlier `capture`.
 
@@ -70,7 +74,9 @@ def quantize(
     )
     if rounding is not None:
         plan += Plan.of(rounding.edits(model, graph or _captured(model, task), evidence))
-    return code_in_order(model, plan, task, technique.encode) if in_order else plan
+    if in_order:
+        plan = code_in_order(model, plan, task, technique.encode)
+    return BlockReconstruction().improve(model, plan, task) if reconstruct else plan
 
 
 def _known(model: nn.Module, evidence: Evidence) -> dict[str, Layer]:

@@ -1,0 +1,205 @@
+"""Which way weights on grids are rounded, learnt on the outputs of a part of a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+from torch.utils._pytree import tree_map
+
+from laconic.core.coding import Coding
+from laconic.core.codings import AffineGrid, Dense
+from laconic.core.task import Batch
+
+HELD_BACK = 4  # Every so many samples, one is held back to see whether what was learnt is true of others.
+SHARE = 0.05  # Of a step that a weight stands away from its code at first; at zero it could not be moved.
+STRETCH = 0.1  # How far the sigmoid is stretched over both ends, so that it comes to rest at them.
+WARM_UP = 0.2  # Share of the steps before weights are drawn to either code.
+STRENGTH = 0.3  # Of that draw, beside an error that is a share of the outputs' energy.
+SHARPNESS = (20.0, 2.0)  # Of that draw, from first to last: at first only those near the middle are left alone.
+FLOAT_RATE = 1e-3  # At which scales (in logarithms) and the floats beside them learn.
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """What goes into a part of a model, and what should come out.
+
+    Args:
+        inputs: one `Batch` a batch.
+        wanted: one tensor a batch, samples first.
+    """
+
+    inputs: Sequence[Batch]
+    wanted: Sequence[Tensor]
+
+    @property
+    def whole(self) -> bool:
+        """Whether inputs and outputs count the same samples, so that some of them can be taken."""
+        pairs = zip(self.inputs, self.wanted, strict=True)
+        return all(batch.inputs and batch.inputs[0].shape[:1] == wanted.shape[:1] != () for batch, wanted in pairs)
+
+    def split(self) -> tuple[Samples, Samples]:
+        """Returns those to learn from, and those held back."""
+        learnt, held, count = [], [], 0
+        for batch, wanted in zip(self.inputs, self.wanted, strict=True):
+            back = (torch.arange(count, count + len(wanted)) + 1) % HELD_BACK == 0
+            learnt.append(_taken(batch, wanted, (~back).nonzero().flatten()))
+            held.append(_taken(batch, wanted, back.nonzero().flatten()))
+            count += len(wanted)
+        return Samples.of(learnt), Samples.of(held)
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Batch, Tensor]]) -> Samples:
+        """Collects pairs that are not empty."""
+        full = [(batch, wanted) for batch, wanted in pairs if len(wanted)]
+        return cls(inputs=[batch for batch, _ in full], wanted=[wanted for _, wanted in full])
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """Returns some samples of one batch, none twice."""
+        place = int(torch.randint(len(self.inputs), (), generator=generator))
+        batch, wanted = self.inputs[place], self.wanted[place]
+        return _taken(batch, wanted, torch.randperm(len(wanted), generator=generator)[:count])
+
+
+def _taken(batch: Batch, wanted: Tensor, index: Tensor) -> tuple[Batch, Tensor]:
+    size, index = len(wanted), index.to(wanted.device)
+
+    def take(value: object) -> object:
+        per_sample = isinstance(value, Tensor) and value.dim() > 0 and len(value) == size
+        return value[index] if isinstance(value, Tensor) and per_sample else value
+
+    args, kwargs = tree_map(take, (batch.args, dict(batch.kwargs)))
+    return Batch(args=args, kwargs=kwargs), wanted[index]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How much is learnt.
+
+    Args:
+        steps: of Adam.
+        batch: samples a step.
+        rate: at which rounding is learnt.
+        seed: of the samples drawn.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    seed: int
+
+    def learn(
+        self, part: nn.Module, grids: Mapping[str, AffineGrid], weights: Mapping[str, Tensor], samples: Samples
+    ) -> dict[str, Coding]:
+        """Returns new codings of a part's weights and of its vectors (biases, normalisations), by name.
+
+        Args:
+            part: answers as it is coded; left as it is.
+            grids: how its weights are coded.
+            weights: what they were before.
+            samples: what it reads, and what it should answer.
+
+        Returns:
+            Nothing where what was learnt is no better on the samples held back.
+        """
+        learnt, held = samples.split()
+        if not (learnt.inputs and held.inputs):
+            return {}
+        rounded = {name: _LearntGrid(grid, weights[name]) for name, grid in grids.items()}
+        vectors = {n: p.detach().clone() for n, p in part.named_parameters() if n not in grids and _free(p)}
+        with torch.enable_grad():
+            self._fit(part, rounded, vectors, learnt)
+        found: dict[str, Coding] = {name: grid.coding() for name, grid in rounded.items()}
+        found |= {name: Dense.of(vector) for name, vector in vectors.items()}
+        decoded = {name: coding.decode().to(part.get_parameter(name)) for name, coding in found.items()}
+        return found if _error(part, decoded, held) < _error(part, {}, held) else {}
+
+    def _fit(
+        self, part: nn.Module, rounded: Mapping[str, _LearntGrid], vectors: Mapping[str, Tensor], samples: Samples
+    ) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        beside = [*(grid.stretch for grid in rounded.values()), *(v.requires_grad_() for v in vectors.values())]
+        codes = [grid.logit for grid in rounded.values()]
+        optimizer = torch.optim.Adam([{"params": codes, "lr": self.rate}, {"params": beside, "lr": FLOAT_RATE}])
+        count = sum(logit.numel() for logit in codes)
+        for step in range(self.steps):
+            batch, wanted = samples.draw(self.batch, generator)
+            values = {name: grid.value() for name, grid in rounded.items()} | dict(vectors)
+            answer = functional_call(part, values, batch.args, dict(batch.kwargs))
+            error = functional.mse_loss(answer, wanted) / wanted.square().mean().clamp_min(1e-12)
+            optimizer.param_groups[1]["lr"] = FLOAT_RATE * _falling(step / self.steps)
+            progress = (step / self.steps - WARM_UP) / (1 - WARM_UP)
+            if progress >= 0:
+                sharpness = SHARPNESS[1] + (SHARPNESS[0] - SHARPNESS[1]) * _falling(progress)
+                between = torch.stack([grid.between(sharpness) for grid in rounded.values()]).sum() / count
+                error = error + STRENGTH * between
+            optimizer.zero_grad()
+            torch.autograd.backward(error)
+            optimizer.step()
+
+
+@final
+class _LearntGrid:
+    """A weight on a grid, each element somewhere between its code and the next one towards the original weight."""
+
+    def __init__(self, grid: AffineGrid, weight: Tensor) -> None:
+        self.grid, device = grid, weight.device
+        self.start = grid.scale.float()[:, None].to(device)  # Half precision would be too little for Adam.
+        zero = torch.zeros(1) if grid.zero_point is None else grid.zero_point.float()[:, None]
+        self.zero = zero.to(device)
+        self.codes = grid.blocks.split(grid.integers().float().to(device))
+        wanted = grid.blocks.split(weight.detach().float()) / self.start + self.zero
+        way = torch.where(wanted >= self.codes, 1.0, -1.0)
+        aim = self.codes + way
+        outside = (aim < grid.lowest) | (aim > grid.lowest + 2**grid.bits - 1)
+        self.way = torch.where(outside, -way, way)
+        share = torch.full_like(self.codes, SHARE)
+        self.logit = ((share + STRETCH) / (1 + STRETCH - share)).log().requires_grad_()
+        self.stretch = torch.zeros_like(self.start).requires_grad_()
+
+    def share(self) -> Tensor:
+        """Returns how far each element has gone towards the other code, from 0 to 1."""
+        return (self.logit.sigmoid() * (1 + 2 * STRETCH) - STRETCH).clamp(0, 1)
+
+    def between(self, sharpness: float) -> Tensor:
+        """Returns the sum of what each element pays for lying between two codes."""
+        return (1 - (2 * self.share() - 1).abs().pow(sharpness)).sum()
+
+    def value(self) -> Tensor:
+        """Returns the weight, with gradients."""
+        return self._at(self.share())
+
+    def coding(self) -> AffineGrid:
+        """Returns the weight at the nearer of each two codes."""
+        with torch.no_grad():
+            scale = (self.start * self.stretch.exp()).flatten().to(self.grid.scale)
+            return replace(self.grid, scale=scale).encode(self._at((self.share() > 0.5).float()).cpu())
+
+    def _at(self, share: Tensor) -> Tensor:
+        codes = self.codes + self.way * share - self.zero
+        return self.grid.blocks.join(codes * (self.start * self.stretch.exp()))
+
+
+@torch.no_grad()
+def _error(part: nn.Module, values: Mapping[str, Tensor], samples: Samples) -> float:
+    return sum(
+        float((functional_call(part, dict(values), batch.args, dict(batch.kwargs)) - wanted).double().square().sum())
+        for batch, wanted in zip(samples.inputs, samples.wanted, strict=True)
+    )
+
+
+def _free(tensor: Tensor) -> bool:
+    return tensor.dim() == 1 and tensor.is_floating_point()
+
+
+def _falling(progress: float) -> float:
+    """From 1 to 0 along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
