@@ -1,10 +1,11 @@
-# make install | demo | test | lint | check (lint and test: exactly what CI runs) | format
+# make install | demo | test | lint | check (lint and test: exactly what CI runs) | format | zoo (big models, slow)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ZOO := $(VENV)/.zoo
 
-.PHONY: install demo test lint check format
+.PHONY: install demo test lint check format zoo
 
 install: $(STAMP)
 
@@ -34,3 +35,11 @@ check: lint test
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Each model in processes of its own; torch is installed and pinned already, so that the libraries keep it.
+zoo: $(ZOO)
+	$(BIN)/python -m pytest -q -m zoo tests/zoo
+
+$(ZOO): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[zoo]'
+	touch $@
