@@ -4,15 +4,17 @@ from torch import nn
 
 from core.samples import low_rank
 from laconic.core.errors import UsageError
-from laconic.core.spec import ALL, Identity, LowRank
+from laconic.core.spec import ALL, Identity, LowRank, Skipped
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:
     assert len({kind.kind for kind in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize("spec", [Identity(), LowRank(torch.randn(2, 5), torch.randn(4, 2))])
-def test_parts_give_the_spec_back(spec: Identity | LowRank) -> None:
+@pytest.mark.parametrize(
+    "spec", [Identity(), LowRank(torch.randn(2, 5), torch.randn(4, 2)), Skipped(output="zero", entries=2)]
+)
+def test_parts_give_the_spec_back(spec: Identity | LowRank | Skipped) -> None:
     again = type(spec).from_parts(spec.config(), spec.tensors())
     assert again.tensors().keys() == spec.tensors().keys()
     assert all(torch.equal(again.tensors()[name], tensor) for name, tensor in spec.tensors().items())
@@ -49,3 +51,17 @@ def test_building_draws_no_random_numbers() -> None:
 def test_low_rank_refuses_a_module_it_does_not_fit(old: nn.Module) -> None:
     with pytest.raises(UsageError, match=r"LowRank.build: .* expected an nn.Linear with a weight of \[4, 5\]"):
         LowRank(torch.randn(2, 5), torch.randn(4, 2)).build(old)
+
+
+def test_a_skipped_module_returns_its_input_or_zeros_in_the_form_of_the_old_one() -> None:
+    x, old = torch.randn(2, 3), nn.Linear(3, 3)
+    assert Skipped(output="input").build(old)(x, 1, mask=None) is x
+    assert torch.equal(Skipped().build(old)(mask=None, x=x), torch.zeros(2, 3))
+    first, second = Skipped(output="zero", entries=2).build(old)(x)
+    assert first.shape == (1, 1) and not first.any() and second is None
+
+
+@pytest.mark.parametrize("wrong", [{"output": "ones"}, {"entries": 0}])
+def test_skipped_names_bad_settings(wrong: dict) -> None:  # type: ignore[type-arg]
+    with pytest.raises(UsageError, match=rf"Skipped\.{next(iter(wrong))}: got"):
+        Skipped(**wrong)

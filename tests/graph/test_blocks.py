@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tests.graph.shallow import IDS, IMAGES, Basic, ConvNeXtBlock, GroupedDecoder, PostNorm, ResNet, Transformer, Twice
 from torch import nn
 
+from graph.shallow import IDS, IMAGES, Basic, ConvNeXtBlock, GroupedDecoder, PostNorm, ResNet, Transformer, Twice
 from laconic.graph import capture
 from laconic.graph.blocks import blocks, freed
 from laconic.graph.calls import module_calls

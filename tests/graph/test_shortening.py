@@ -2,10 +2,10 @@ import itertools
 
 import pytest
 import torch
-from tests.graph.shallow import IDS, IMAGES, ConvNeXtBlock, GroupedDecoder, PostNorm, ResNet, Transformer, Twice
 from torch import nn
 from torch.nn import functional
 
+from graph.shallow import IDS, IMAGES, ConvNeXtBlock, GroupedDecoder, PostNorm, ResNet, Transformer, Twice
 from laconic.core.errors import UsageError
 from laconic.graph import capture, costs
 from laconic.graph.blocks import blocks

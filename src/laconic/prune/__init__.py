@@ -1,5 +1,6 @@
 """Structured pruning: whole channels, neurons, heads and widths go, and what remains is proven."""
 
+from laconic.prune.depth import remove_blocks
 from laconic.prune.gradual import Step, gradually
 from laconic.prune.importance import (
     ALL,
@@ -50,5 +51,6 @@ __all__ = [
     "migrate",
     "prune",
     "refit",
+    "remove_blocks",
     "trim_vocabulary",
 ]

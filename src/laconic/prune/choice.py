@@ -44,7 +44,7 @@ class Candidates:
     def floor(self, axis: Axis) -> int:
         """Returns the smallest size an axis may come to."""
         able = int(self.removals[axis].price.isfinite().sum())
-        return max(1, axis.size - able, math.ceil(self.limits.least_of(axis) * axis.size))
+        return max(axis.least, axis.size - able, math.ceil(self.limits.least_of(axis) * axis.size))
 
     def below(self, axis: Axis, size: int) -> int | None:
         """Returns the next smaller size an axis may have, or None."""

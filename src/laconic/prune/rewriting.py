@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -40,10 +40,23 @@ def rewritings(model: nn.Module, axes: Axes, keep: Mapping[Axis, Tensor]) -> Ite
     Raises:
         ModelError: the graph calls something that cannot be written down.
     """
-    plan = cuts(model, axes, keep, (known_attributes,))
+    return rewritings_of(model, cuts(model, axes, keep, (known_attributes,)), lambda: cut(axes, keep))
+
+
+def rewritings_of(model: nn.Module, plan: Plan, smaller: Callable[[], GraphModule]) -> Iterator[Rewriting]:
+    """Yields ways from a plan, which gives the model's tensors their shapes, to a graph that computes with them.
+
+    Args:
+        model: the original.
+        plan: what comes before the graph.
+        smaller: makes a copy of the graph.
+
+    Raises:
+        ModelError: the graph calls something that cannot be written down.
+    """
     own = apply(model, plan)
     for folded in (True, False):
-        module = cut(axes, keep)
+        module = smaller()
         constants = _constants(module, own)
         lost = lost_in_training(fold(module, own), own) if folded else ("all modules",)
         program = Program.of(module.graph, constants, device_of(model))

@@ -16,7 +16,7 @@ from laconic.graph.axes import axes
 from laconic.graph.example import Example, example_inputs
 from laconic.prune.choice import Candidates, Scope, choose
 from laconic.prune.cutting import cut_out, refitted
-from laconic.prune.equal import equal_sizes
+from laconic.prune.depth import remove_blocks
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance, Magnitude
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
@@ -24,6 +24,7 @@ from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
 from laconic.prune.sound import check_runs, check_weights
+from laconic.prune.units import Units, jointly, present
 
 Compensation = Literal["weights", "statistics"]
 NEAR = 0.02
@@ -42,6 +43,7 @@ def prune(
     round_to: int | None = None,
     least: float | Mapping[str, float] = 0.0,
     keep: Sequence[str] = (),
+    units: Sequence[str] | None = None,
     compensate: Compensation | None = "weights",
     samples: int = 1024,
     evidence: Evidence | None = None,
@@ -57,8 +59,7 @@ def prune(
         of: of `"macs"`, `"parameters"` or `"slices"`.
         importance: which slices matter least; None: `Compensated()` with a task, `Magnitude()` with example inputs.
         scope: `"global"` ranks all slices by price per saving; `"layer"` takes the same fraction of every axis,
-            `"kind"` of every kind of axis; `"equal"` lets all axes of one kind and size shrink alike, and only those
-            that the model's config, if it has one, can describe.
+            `"kind"` of every kind of axis.
         target: where the model will run; decides what `round_to` is when that is None.
         round_to: sizes that are cut become a multiple of it; the numbers of heads and experts never do. None: for a
             target, sizes become multiples of 16, or of 4 below 16, since other widths of a convolution take as long as
@@ -66,6 +67,9 @@ def prune(
         least: no axis keeps a smaller fraction of its slices than this, in `[0, 1)`: one number, or one for each
             pattern of parameter names.
         keep: patterns (`*`, `?`) of parameter names; an axis with such a parameter is left alone.
+        units: what may go: kinds of axes (such as `"channels"`, `"heads"`, `"experts"`), `"axes"` for all of them, and
+            `"blocks"`, whole branches and layers (see `remove_blocks`); None: all axes. Blocks beside axes are removed
+            first, as many as measure best, which takes about four times as long.
         compensate: with a task, fit what remains to the original's activations (see `refit`): `"weights"`, biases and
             batch-norm statistics; `"statistics"` alone; or None, nothing.
         samples: at most so many are read, for evidence and for fitting.
@@ -92,13 +96,42 @@ def prune(
     _check(ratio=ratio, samples=samples)
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("prune.compensate", compensate, "'weights', 'statistics' or None")
+    wanted = Units.of(units)
+    if wanted.blocks:
+        if of == "slices":
+            raise invalid("prune.of", of, "'macs' or 'parameters' where blocks may go")
+        if wanted.kinds == ():
+            return remove_blocks(
+                model, data, ratio=ratio, of=of, keep=keep, compensate=compensate, samples=samples, graph=graph
+            )
+
+        def narrow(shorter: nn.Module, left: float) -> Pruned:
+            return prune(
+                shorter,
+                data,
+                ratio=left,
+                of=of,
+                importance=importance,
+                scope=scope,
+                target=target,
+                round_to=round_to,
+                least={k: least[k] for k in present(list(least), shorter)} if isinstance(least, Mapping) else least,
+                keep=present(keep, shorter),
+                units=wanted.kinds,
+                compensate=compensate,
+                samples=samples,
+            )
+
+        return jointly(
+            model, data, narrow, ratio=ratio, of=of, keep=keep, compensate=compensate, samples=samples, graph=graph
+        )
     task = data if isinstance(data, Task) else None
     args, kwargs = example_inputs(data)
     check_runs(model, args, kwargs)
     graph = graph or capture(model, args, kwargs)
     found = axes(graph)
     limits = Limits(rounding=rounding_for(target, round_to), least=least_for(found, least))
-    free = free_axes(found, keep)
+    free = wanted.among(free_axes(found, keep))
     importance = importance or (Magnitude() if task is None else Compensated())
     known = gather(model, found, importance, task, samples=samples, evidence=evidence)
     candidates = Candidates(
@@ -106,7 +139,7 @@ def prune(
         savings=Savings(found, of),
         limits=limits,
     )
-    sizes = equal_sizes(candidates, ratio, model, found) if scope == "equal" else choose(candidates, ratio, scope)
+    sizes = choose(candidates, ratio, scope)
     kept = candidates.kept(sizes)
     smaller = cut_out(model, found, kept, args, kwargs)
     if task is not None and kept and compensate is not None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from tests.graph.axes.mixtures import CHOSEN, DENSE, EXPERTS, Compared, Inspected, Mixture, Sigmoid, X
 
+from graph.axes.mixtures import CHOSEN, DENSE, EXPERTS, Compared, Inspected, Mixture, Sigmoid, X
 from laconic.core.errors import UsageError
 from laconic.graph import capture
 from laconic.graph.axes import axes

@@ -1,0 +1,291 @@
+"""A shallower model in one call: whole blocks go, and what remains is fitted and proven."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from laconic.core.apply import apply
+from laconic.core.codings import Dense
+from laconic.core.edit import Cut, Recode, Rewrite, Slice
+from laconic.core.errors import LaconicError, ModelError, invalid
+from laconic.core.plan import Plan
+from laconic.core.task import Task
+from laconic.graph import Costs, Graph, capture, costs
+from laconic.graph.axes import axes
+from laconic.graph.blocks import Block, blocks, freed
+from laconic.graph.example import Example, example_inputs
+from laconic.graph.shortening import replacements, shorten, shortening_error
+from laconic.prune.cutting import tolerance
+from laconic.prune.depth_choice import BlockMeasure, BlockSavings, Chosen, choose_blocks
+from laconic.prune.depth_prices import Prices, batches_of
+from laconic.prune.depth_swaps import swaps
+from laconic.prune.pruned import Pruned
+from laconic.prune.refit import refit
+from laconic.prune.rewriting import rewritings_of
+
+NEAR = 0.02
+"""A ratio that is missed by more than this is said."""
+
+
+def remove_blocks(
+    model: nn.Module,
+    data: Example,
+    *,
+    ratio: float | None = None,
+    count: int | None = None,
+    names: Sequence[str] | None = None,
+    of: Literal["macs", "parameters"] = "macs",
+    keep: Sequence[str] = (),
+    compensate: Literal["weights", "statistics"] | None = "weights",
+    samples: int = 1024,
+    priced_on: int = 256,
+    graph: Graph | None = None,
+) -> Pruned:
+    """Leaves whole blocks out: branches of residual streams, and layers whose output has their input's shape.
+
+    Blocks are found from the graph (`laconic.graph.blocks`), and priced by leaving each out: with a task in nats, with
+    example inputs by the relative change of the outputs. The one with the lowest price for each unit saved goes first,
+    then the prices are measured again. A branch's result then counts as zero, a layer's input is its output.
+
+    Args:
+        model: a trained model; left untouched.
+        data: a `Task`, whose calibration data is read without labels; or example inputs.
+        ratio: the fraction to save, in `[0, 1)`; or
+        count: how many blocks to remove, the cheapest whatever they save; or
+        names: which blocks to remove. Exactly one of the three.
+        of: what `ratio` counts.
+        keep: patterns (`*`, `?`) of parameter names; a block that would lose such a parameter stays.
+        compensate: with a task, fit what remains to the original's activations (see `refit`): `"weights"`, biases and
+            batch-norm statistics; `"statistics"` alone; or None, nothing.
+        samples: at most so many are read for fitting.
+        priced_on: at most so many are read for prices.
+        graph: of an earlier `capture`.
+
+    Raises:
+        UsageError: a number is outside its domain, or a name or pattern matches nothing.
+        ModelError: the model cannot be captured, no block can be removed, or the proof fails.
+
+    Guarantees:
+        The original is left as it was. Equal arguments give equal plans.
+        Parameters and products of what is removed are gone from the result, be it the user's own module or a graph.
+
+    Reference:
+        Veit, Wilber and Belongie 2016, arXiv:1605.06431, section 4.1 (residual networks without single blocks); the
+        price is measured as in Men et al. 2024, arXiv:2403.03853, section 4.4, with greedy removal.
+
+    Example:
+        >>> class Residual(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.inner = nn.Linear(4, 4)
+        ...     def forward(self, x):
+        ...         return x + self.inner(x)
+        >>> model = nn.Sequential(nn.Linear(3, 4), Residual(), Residual(), nn.Linear(4, 2))
+        >>> print(remove_blocks(model, torch.randn(5, 3), names=["1"]))
+        Pruned: 69.2% of the MACs, 69.7% of the parameters, the model's own class
+          1: removed
+    """
+    _check(ratio, count, names, of, compensate, samples, priced_on)
+    task = data if isinstance(data, Task) else None
+    args, kwargs = example_inputs(data)
+    graph = graph or capture(model, args, kwargs)
+    device = next((p.device for p in graph.parameters.values()), torch.device("cpu"))
+    prices = Prices(graph, task, batches_of(task or (args, kwargs), device, priced_on))
+    chosen = _chosen(graph, prices, ratio, count, names, of, keep)
+    shallower = _without(model, graph, chosen.blocks, args, kwargs)
+    if task is not None and chosen.blocks and compensate is not None:
+        inputs = [(batch.args, batch.kwargs) for batch in batches_of(task, device, samples)]
+        found = axes(graph)
+        fitted = refit(found, {}, inputs, weights=compensate == "weights", shorter=shorten(graph, chosen.blocks))
+        shallower = _refitted(model, shallower, fitted)
+    after = costs(capture(shallower.model, args, kwargs))
+    before = costs(graph)
+    return Pruned(
+        model=shallower.model,
+        plan=shallower.plan,
+        kind=shallower.kind,
+        why=shallower.why,
+        error=shallower.error,
+        axes=axes(graph),
+        keep={},
+        removed={block.name: price for block, price in zip(chosen.blocks, chosen.prices, strict=True)},
+        before=before,
+        after=after,
+        notes=(*_notes(before, after, ratio, of), *shallower.notes),
+    )
+
+
+class Shallower(NamedTuple):
+    """A model after the removal: see `Pruned` for the fields."""
+
+    model: nn.Module
+    plan: Plan
+    kind: Literal["module", "graph"]
+    why: str
+    error: float
+    notes: tuple[str, ...] = ()
+
+
+def _without(
+    model: nn.Module, graph: Graph, removed: Sequence[Block], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Shallower:
+    """Returns the user's own module without some blocks where it can do without them, else the graph."""
+    shorter = shorten(graph, removed)
+    limit, error = tolerance(model), shortening_error(graph, removed, shorter, args, kwargs)
+    if not error <= limit:
+        names = ", ".join(block.name for block in removed)
+        raise ModelError(
+            f"remove_blocks: {type(model).__name__} without {names} is {error:.2g} away from the original with zeros "
+            f"there, expected at most {limit:.1g}; nothing is returned. Please report this model."
+        )
+    aim, why, first = costs(capture(shorter, args, kwargs)), "", Plan()
+    for plan in swaps(model, graph, removed, args, kwargs):
+        own = apply(model, plan)
+        first = first if len(first) else plan
+        found, why = _tried(own, graph, removed, args, kwargs)
+        if found <= limit:
+            why = _more_than(own, aim, args, kwargs)
+            if not why:
+                return Shallower(own, plan, "module", "", found)
+    try:
+        for plan, notes in rewritings_of(
+            model, first + _emptied(model, first, graph, removed), lambda: shorten(graph, removed)
+        ):
+            rewritten = apply(model, plan)
+            found, _ = _tried(rewritten, graph, removed, args, kwargs)
+            if found <= limit:
+                return Shallower(rewritten, plan, "graph", why, found, notes)
+    except ModelError as failure:
+        note = str(failure)
+    else:
+        note = "its calls, written down and read back, compute something else."
+    return Shallower(shorter, first, "graph", why, error, (f"this graph cannot be saved: {note}",))
+
+
+def _emptied(model: nn.Module, plan: Plan, graph: Graph, removed: Sequence[Block]) -> Plan:
+    """Returns cuts to nothing of the parameters that no module took along: the user's modules hold them directly."""
+    held = dict(apply(model, plan).named_parameters(remove_duplicate=False))
+    names = [name for name in freed(graph, replacements(removed)) if name in held and held[name].dim()]
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Plan.of(Cut(axis=f"{name}[0]", slices=(Slice(name, 0, nothing),)) for name in names)
+
+
+def _tried(
+    own: nn.Module, graph: Graph, removed: Sequence[Block], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[float, str]:
+    """Returns how far the user's module is from the proof's reference, and what to say where it is too far."""
+    modes = {module: module.training for module in own.modules()}
+    try:
+        error = shortening_error(graph, removed, own.eval(), args, kwargs)
+    except LaconicError:
+        raise
+    except Exception as failure:  # The user's code, with modules that it did not expect: it may raise anything.
+        text = str(failure).strip() or type(failure).__name__
+        return float("inf"), f"its own code does not run without these blocks: {text.splitlines()[0]}"
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return error, f"its own code computes something else without these blocks (off by {error:.2g})"
+
+
+def _more_than(own: nn.Module, aim: Costs, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Returns what the user's module still holds or computes of removed blocks, in words; empty if nothing."""
+    try:
+        got = costs(capture(own, args, kwargs))
+    except ModelError as failure:
+        return f"its own code cannot be exported without these blocks: {failure}"
+    parameters, macs = got.parameter_count - aim.parameter_count, got.macs - aim.macs
+    if parameters > 0 or macs > 0:
+        return f"its own code still holds {parameters:,} parameters and computes {macs:,} MACs of these blocks"
+    return ""
+
+
+def _refitted(model: nn.Module, shallower: Shallower, values: Mapping[str, Tensor]) -> Shallower:
+    """Adds new values of parameters and buffers, by name, to a model and its plan."""
+    plan = shallower.plan + Plan.of(Recode(name, Dense.of(value)) for name, value in values.items())
+    if shallower.kind == "module" or any(isinstance(edit, Rewrite) for edit in shallower.plan):
+        return shallower._replace(model=apply(model, plan), plan=plan)
+    held = dict(shallower.model.named_parameters()) | dict(shallower.model.named_buffers())
+    with torch.no_grad():
+        for name, value in values.items():
+            held[name].copy_(value)
+    return shallower._replace(plan=plan)
+
+
+def _chosen(
+    graph: Graph,
+    prices: Prices,
+    ratio: float | None,
+    count: int | None,
+    names: Sequence[str] | None,
+    of: BlockMeasure,
+    keep: Sequence[str],
+) -> Chosen:
+    found = blocks(graph)
+    if not found:
+        raise ModelError(f"remove_blocks: {graph.name} has no branch or layer that it could do without.")
+    free = _free(graph, found, keep)
+    if names is not None:
+        chosen = [_named(found, name) for name in names]
+        steps = [prices.of(chosen[:i]) for i in range(len(chosen) + 1)]
+        return Chosen(chosen, [after - before for before, after in pairwise(steps)])
+    savings = BlockSavings(graph, "blocks" if count is not None else of)
+    wanted = float(count) if count is not None else (ratio or 0.0) * savings.total
+    return choose_blocks(free, prices.of, savings, wanted)
+
+
+def _free(graph: Graph, found: Sequence[Block], keep: Sequence[str]) -> list[Block]:
+    """Returns the blocks that no pattern keeps."""
+    known = [name for aliases in graph.aliases.values() for name in aliases]
+    for pattern in keep:
+        if not fnmatch.filter(known, pattern):
+            near = ", ".join(difflib.get_close_matches(pattern, known, n=3, cutoff=0.3))
+            raise invalid("remove_blocks.keep", pattern, "a pattern that matches a parameter", f"Near ones: {near}.")
+    read = {block: [name for p in block.parameters for name in graph.aliases[p]] for block in found}
+    return [block for block in found if not any(fnmatch.filter(read[block], pattern) for pattern in keep)]
+
+
+def _named(found: Sequence[Block], name: str) -> Block:
+    for block in found:
+        if block.name == name:
+            return block
+    listed = [block.name for block in found]
+    near = difflib.get_close_matches(name, listed, n=3, cutoff=0.3) or listed[:3]
+    raise invalid("remove_blocks.names", name, "the name of a block", f"Near ones: {', '.join(near)}.")
+
+
+def _check(
+    ratio: float | None,
+    count: int | None,
+    names: Sequence[str] | None,
+    of: str,
+    compensate: str | None,
+    samples: int,
+    priced_on: int,
+) -> None:
+    if sum(asked is not None for asked in (ratio, count, names)) != 1:
+        given = {"ratio": ratio, "count": count, "names": names}
+        raise invalid("remove_blocks", given, "exactly one of ratio, count and names")
+    if ratio is not None and not 0 <= ratio < 1:
+        raise invalid("remove_blocks.ratio", ratio, "a fraction in [0, 1)", "For 50 % write 0.5.")
+    if of not in ("macs", "parameters"):
+        raise invalid("remove_blocks.of", of, "'macs' or 'parameters'")
+    if compensate not in ("weights", "statistics", None):
+        raise invalid("remove_blocks.compensate", compensate, "'weights', 'statistics' or None")
+    for name, number in (("count", count), ("samples", samples), ("priced_on", priced_on)):
+        if number is not None and number < 1:
+            raise invalid(f"remove_blocks.{name}", number, "a whole number of at least 1")
+
+
+def _notes(before: Costs, after: Costs, ratio: float | None, of: str) -> Iterator[str]:
+    whole, left = (before.macs, after.macs) if of == "macs" else (before.parameter_count, after.parameter_count)
+    reached = 1 - left / whole if whole else 0.0
+    if ratio is not None and abs(reached - ratio) > NEAR:
+        yield f"asked to save {ratio:.1%} of the {of}, saved {reached:.1%}: no blocks come nearer."
