@@ -21,7 +21,8 @@ NAMES = [command.__name__ for command in commands.ALL]
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    assert NAMES == ["demo", "compress", "prune", "distill", "bench", "report", "inspect", "verify"]
+    without_training = ["prune", "quantize", "factorize", "price"]
+    assert ["demo", "compress", *without_training, "distill", "bench", "report", "inspect", "verify"] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,9 @@ def test_the_commands_are_those_of_the_manual() -> None:
             ["MODEL", "--data", "[required]", "--weights", "safetensors", "--size", "2 MB", "--work", "Example"],
         ),
         ("prune", ["MODEL", "--data", "[required]", "--weights", "--ratio", "--keep", "--dry-run", "Example"]),
+        ("quantize", ["MODEL", "--data", "[required]", "--bits", "--activation-bits", "--in-order", "Example"]),
+        ("factorize", ["MODEL", "--data", "[required]", "--ratio", "--energy", "--rank", "--method", "Example"]),
+        ("price", ["MODEL", "--data", "[required]", "--measure", "--size", "Example"]),
         ("distill", ["TEACHER", "STUDENT", "--data", "[required]", "--temperature"]),
         ("bench", ["MODEL...", "ONNX", "--threads"]),
         ("report", ["RESULT"]),

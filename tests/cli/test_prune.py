@@ -69,7 +69,7 @@ def test_options_reach_the_function(laconic: Laconic, tmp_path: Path) -> None:
         (("--ratio", "1"), "prune.ratio: got 1.0; expected a fraction in [0, 1). For 50 % write 0.5."),
         (("--ratio=-0.1",), "prune.ratio: got -0.1"),
         (("--of", "bytes"), "prune.of: got 'bytes'; expected"),
-        (("--scope", "all"), "prune.scope: got 'all'; expected 'global', 'layer' or 'kind'"),
+        (("--scope", "all"), "prune.scope: got 'all'; expected 'global', 'layer', 'kind' or 'equal'"),
         (("--importance", "beauty"), "prune.importance: got 'beauty'; expected one of compensated, magnitude"),
         (("--least", "2"), "prune.least: got 2.0"),
         (("--keep", "haed.*"), "prune.keep: got 'haed.*'; expected a pattern that matches a parameter"),

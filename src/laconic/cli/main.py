@@ -1,4 +1,4 @@
-"""The shell: `laconic demo | compress | prune | distill | bench | report | inspect | verify`."""
+"""The shell: `laconic demo | compress | distill | ...`: every command of `commands.ALL`, guarded."""
 
 from __future__ import annotations
 

@@ -18,11 +18,8 @@ from laconic.cli.options import BatchSize, DataName, Json, MetricName, ModelName
 from laconic.core.errors import invalid
 from laconic.core.folders import check_replaceable
 from laconic.core.target import Target
-from laconic.core.task import Task
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from laconic.prune import Importance, Pruned
 
 Ratio = Annotated[float, typer.Option(help="Fraction to save, in [0, 1).")]
@@ -59,6 +56,7 @@ def prune(
 
     Example: `laconic prune my_nets:build --weights net.safetensors --data arrays/ --ratio 0.5 --dry-run`
     """
+    from laconic.cli.teach import scores
     from laconic.prune import prune as run
     from laconic.prune.saved import DESCRIPTION, FILES
 
@@ -84,12 +82,12 @@ def prune(
             compensate=None if dry_run else "weights",
             samples=samples,
         )
-        scores = {} if dry_run else _scores(network, pruned.model, task)
+        scored = {} if dry_run else scores(task, {"original": network, "pruned": pruned.model})
     finally:
         listener.end()
     if not dry_run:
         pruned.save(out)
-    found = {**described(pruned), "scores": scores, "out": None if dry_run else str(out)}
+    found = {**described(pruned), "scores": scored, "out": None if dry_run else str(out)}
     if as_json:
         print_json(found)
     else:
@@ -159,12 +157,3 @@ def _tables(found: dict[str, Any]) -> Iterator[Table]:
         ratio = f"{after / before:.1%}" if before else "-"
         saved.add_row("MACs" if name == "macs" else name, f"{before:,}", f"{after:,}", ratio)
     yield from ((cut, saved) if cut.row_count else (saved,))
-
-
-def _scores(original: nn.Module, pruned: nn.Module, task: Task) -> dict[str, dict[str, Any]]:
-    """Scores both on the evaluation data; nothing where that has no labels."""
-    from laconic.cli.teach import score
-
-    if next(task.batches("evaluate", limit=1)).labels is None:
-        return {}
-    return {"original": score(original, task), "pruned": score(pruned, task)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,10 @@ def score(model: nn.Module, task: Task) -> dict[str, Any]:
     """Returns a model's score on the evaluation data, as JSON values."""
     found = evaluate(answers(TorchRunner(model, task), task), task.score)
     return {"metric": found.metric, "value": found.value, "predictions": found.predictions}
+
+
+def scores(task: Task, models: Mapping[str, nn.Module]) -> dict[str, dict[str, Any]]:
+    """Returns each model's `score`; nothing where the evaluation data has no labels."""
+    if next(task.batches("evaluate", limit=1)).labels is None:
+        return {}
+    return {name: score(model, task) for name, model in models.items()}

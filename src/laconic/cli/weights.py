@@ -1,0 +1,185 @@
+"""`laconic quantize | factorize | price`: what is done to weights without training, and what it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from laconic.cli.listen import Terminal
+from laconic.cli.load import load_model, load_task
+from laconic.cli.options import BatchSize, DataName, Json, MetricName, ModelName, Weights, print_json
+from laconic.core.budget import Budget
+from laconic.core.errors import invalid
+from laconic.core.folders import check_replaceable, replacing
+from laconic.core.plan import PLAN_FILE, TENSOR_FILE, Plan
+from laconic.core.state import WEIGHTS, save_state
+from laconic.core.task import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from laconic.factorize import Factorization
+
+FILES = {PLAN_FILE, TENSOR_FILE, WEIGHTS}
+Place = Annotated[Path, typer.Option("--out", help="Folder for plan and weights; a result there is replaced.")]
+
+
+def quantize(
+    model: ModelName,
+    data: DataName,
+    weights: Weights = None,
+    bits: Annotated[int, typer.Option(help="Of each weight, 2 to 8.")] = 8,
+    activation_bits: Annotated[int | None, typer.Option(help="Of each activation, 2 to 8; none: they stay.")] = None,
+    per: Annotated[str, typer.Option(help="What shares a scale: tensor, channel, or a number of weights.")] = "channel",
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Fit each layer to what the ones before it leave: nearer at few bits.")
+    ] = False,
+    metric: MetricName = None,
+    batch_size: BatchSize = 64,
+    out: Place = Path("laconic-quantized"),
+    as_json: Json = False,
+) -> None:
+    """Put weights, and activations if wished, on integer grids of fewer bits, without training.
+
+    Example: `laconic quantize my_nets:build --weights net.safetensors --data arrays/ --bits 4 --in-order`
+    """
+    from laconic.quantize import quantize as run
+
+    check_replaceable(out, FILES)
+    network, task = load_model(model, weights), load_task(data, metric=metric, batch_size=batch_size)
+    with _listening("quantize"):
+        plan = run(
+            network,
+            task,
+            bits=bits,
+            activation_bits=activation_bits,
+            per=int(per) if per.isdecimal() else per,  # type: ignore[arg-type]  # Another word is refused there.
+            in_order=in_order,
+        )
+    _deliver(network, plan, task, out, as_json)
+
+
+def factorize(
+    model: ModelName,
+    data: DataName,
+    weights: Weights = None,
+    ratio: Annotated[float | None, typer.Option(help="Fraction of the model to save, in (0, 1).")] = None,
+    energy: Annotated[float | None, typer.Option(help="Share of each layer's output energy to keep.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Of every layer.")] = None,
+    of: Annotated[str, typer.Option(help="What the ratio counts: parameters or macs.")] = "parameters",
+    method: Annotated[str, typer.Option(help="activation-aware, svd, tucker or canonical.")] = "activation-aware",
+    keep: Annotated[list[str] | None, typer.Option(help="Pattern of modules to leave alone; may be repeated.")] = None,
+    metric: MetricName = None,
+    batch_size: BatchSize = 64,
+    out: Place = Path("laconic-factorized"),
+    as_json: Json = False,
+) -> None:
+    """Replace layers by products of smaller ones, without training.
+
+    Example: `laconic factorize my_nets:build --weights net.safetensors --data arrays/ --ratio 0.3`
+    """
+    from laconic.factorize import factorize as run
+
+    chosen = _factorization(method)
+    check_replaceable(out, FILES)
+    network, task = load_model(model, weights), load_task(data, metric=metric, batch_size=batch_size)
+    with _listening("factorize"):
+        plan = run(
+            network,
+            task,
+            ratio=ratio,
+            energy=energy,
+            rank=rank,
+            of=of,  # type: ignore[arg-type]  # A wrong word is refused there, with the right ones.
+            method=chosen,
+            keep=keep or (),
+        )
+    _deliver(network, plan, task, out, as_json)
+
+
+def price(
+    model: ModelName,
+    data: DataName,
+    weights: Weights = None,
+    measure: Annotated[int, typer.Option(min=0, help="Offers measured to correct the predictions.")] = 32,
+    size: Annotated[str | None, typer.Option(help="Show the best choice for this size too: 0.1 or '90 KB'.")] = None,
+    metric: MetricName = None,
+    batch_size: BatchSize = 64,
+    as_json: Json = False,
+) -> None:
+    """List what every technique would cost and save on every layer; nothing is changed or written.
+
+    Example: `laconic price my_nets:build --weights net.safetensors --data arrays/ --size 0.1`
+    """
+    from laconic.select import allocate
+    from laconic.select import price as run
+
+    budget = None if size is None else Budget(size=size)
+    network, task = load_model(model, weights), load_task(data, metric=metric, batch_size=batch_size)
+    with _listening("price"):
+        prices = run(network, task, measure=measure)
+    choice = None if budget is None else allocate(prices, budget)
+    if as_json:
+        chosen = None if choice is None else {offer.layer: offer.level for offer in choice.offers}
+        print_json({"offers": list(prices.rows()), "choice": chosen, "notes": list(prices.notes)})
+        return
+    console = Console(highlight=False, markup=False)  # Names from a model are shown, not obeyed.
+    console.print(str(prices), soft_wrap=True)
+    if choice is not None:
+        console.print(f"\nFor {budget}: {choice}", soft_wrap=True)
+
+
+def _factorization(name: str) -> Factorization:
+    from laconic.factorize import SVD, ActivationAwareSVD, CanonicalPolyadic, Tucker2
+
+    known: dict[str, Factorization] = {
+        "activation-aware": ActivationAwareSVD(),
+        "svd": SVD(),
+        "tucker": Tucker2(),
+        "canonical": CanonicalPolyadic(),
+    }
+    if name not in known:
+        raise invalid("factorize.method", name, f"one of {', '.join(known)}")
+    return known[name]
+
+
+@contextmanager
+def _listening(doing: str) -> Iterator[None]:
+    """Shows what is being done while it is."""
+    terminal = Terminal()
+    terminal.begin(doing)
+    try:
+        yield
+    finally:
+        terminal.end()
+
+
+def _deliver(network: nn.Module, plan: Plan, task: Task, out: Path, as_json: bool) -> None:
+    """Writes the changed network, and says what became of it."""
+    from laconic.cli.teach import scores
+    from laconic.core.apply import apply
+
+    changed = apply(network, plan)
+    with replacing(out, FILES) as folder:
+        save_state(folder, changed, plan)
+    before = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    after = sum(path.stat().st_size for path in out.iterdir())
+    found: dict[str, Any] = {
+        "edits": [str(edit) for edit in plan],
+        "bytes": [before, after],
+        "scores": scores(task, {"original": network, "changed": changed}),
+        "out": str(out),
+    }
+    if as_json:
+        print_json(found)
+        return
+    console = Console(highlight=False, markup=False)  # Names from a model are shown, not obeyed.
+    console.print(str(plan), soft_wrap=True)
+    console.print(f"{before:,} bytes of tensors -> {after:,} bytes in {out} ({after / before:.1%})", soft_wrap=True)
+    for name, score in found["scores"].items():
+        console.print(f"{name}: {score['metric']} {score['value']:.4f}")

@@ -1,0 +1,64 @@
+"""`laconic quantize | factorize | price` as a shell runs them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from laconic.core.state import load_state
+
+from . import nets
+from .conftest import Laconic
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "said"),
+    [
+        ("quantize", ("--bits", 4), "4-bit symmetric grid per channel"),
+        ("quantize", ("--bits", 3, "--per", 8, "--in-order"), "3-bit symmetric grid per group of 8"),
+        ("factorize", ("--rank", 2), "two linear layers of rank 2"),
+    ],
+)
+def test_a_network_is_written_that_loads_and_what_became_of_it_is_said(
+    laconic: Laconic, tmp_path: Path, command: str, options: tuple[object, ...], said: str
+) -> None:
+    out = tmp_path / "small"
+    found = laconic(command, "nets:build", "--data", "nets:task", *options, "--out", out, "--json").json
+    assert any(said in edit for edit in found["edits"]) and found["out"] == str(out)
+    assert found["bytes"][1] == sum(path.stat().st_size for path in out.iterdir())
+    assert set(found["scores"]) == {"original", "changed"} and found["scores"]["changed"]["predictions"] == 64
+    model, plan = load_state(out, nets.build())
+    assert [str(edit) for edit in plan] == found["edits"]
+    assert model(torch.zeros(2, 16)).shape == (2, 4)
+    shown = laconic(command, "nets:build", "--data", "nets:task", *options, "--out", out)
+    assert shown.code == 0 and said in shown.out and "original: accuracy" in shown.out
+
+
+def test_price_lists_every_offer_and_the_choice_and_writes_nothing(laconic: Laconic, tmp_path: Path) -> None:
+    found = laconic("price", "nets:build", "--data", "nets:task", "--measure", 2, "--size", 0.3, "--json").json
+    assert {offer["layer"] for offer in found["offers"]} == {"0.weight", "3.weight"} == set(found["choice"])
+    assert sum(offer["measured_nats"] is not None for offer in found["offers"]) == 2
+    shown = laconic("price", "nets:build", "--data", "nets:task", "--measure", 0, "--size", "30 %")
+    assert shown.code == 0 and shown.err == "" and "For size <= 30% of the original" in shown.out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("quantize", "--bits", 9), "bits: got 9; expected a whole number from 2 to 8"),
+        (("quantize", "--per", "row"), "per: got 'row'"),
+        (("factorize", "--ratio", 2), "factorize.ratio: got 2.0; expected a fraction in (0, 1)"),
+        (("factorize", "--rank", 2, "--energy", 0.5), "factorize: got energy and rank; expected one of them"),
+        (("factorize", "--method", "qr"), "factorize.method: got 'qr'; expected one of activation-aware"),
+        (("price", "--size", 0.001), "Budget.size: got"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_two(
+    laconic: Laconic, tmp_path: Path, arguments: tuple[object, ...], said: str
+) -> None:
+    command, *options = arguments
+    place = () if command == "price" else ("--out", tmp_path / "small")
+    ran = laconic(command, "nets:build", "--data", "nets:task", *options, *place)
+    assert ran.code == 2 and said in ran.line
+    assert list(tmp_path.iterdir()) == []
