@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.blocks import Blocks
-from laconic.core.codings import AffineGrid, Codebook, Coding, Dense, Half, Sparse, ValueGrid
+from laconic.core.codings import AffineGrid, Codebook, Coding, Dense, Half, Sparse, ValueGrid, Zipped
 from laconic.core.edit import ActivationGrid, Cut, Recode, Rewrite, RoundActivation, Slice, Swap
 from laconic.core.formats import BINARY, FP8_E4M3, NF4, Format
 from laconic.core.plan import Plan
@@ -52,6 +52,8 @@ def sample_codings() -> dict[str, Coding]:
         "sums of three words": words(weight, words=5, length=2, stages=3),
         "half": Half.of(weight),
         **sparse_samples(weight),
+        "entropy coded": Zipped.of(symmetric((weight * 2).round(), 4)),
+        "entropy coded mask": Zipped.of(Sparse.of(weight, weight > 0.5, inner=Half.of(weight.round()))),
     }
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor
 
 from laconic.core.edit import Edit, Recode, edit_from_parts
 from laconic.core.errors import ArtifactError
-from laconic.core.files import read_json, read_tensors, sha256, write_json, write_tensors
+from laconic.core.files import json_text, read_json, read_tensors, sha256, write_json, write_tensors
+from laconic.core.sizes import tensors_size
 
 FORMAT = 1
 PLAN_FILE, TENSOR_FILE = "plan.json", "plan.safetensors"
@@ -71,10 +72,20 @@ class Plan:
     def save(self, folder: str | Path) -> None:
         """Writes `plan.json` and `plan.safetensors` into a folder."""
         folder = Path(folder)
+        write_tensors(folder / TENSOR_FILE, self._tensors())
+        write_json(folder / PLAN_FILE, self._described())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the two files that `save` writes, headers and descriptions included."""
+        return tensors_size(self._tensors()) + len(json_text(self._described()).encode())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {f"{i}.{name}": t for i, edit in enumerate(self.edits) for name, t in edit.tensors().items()}
+
+    def _described(self) -> dict[str, Any]:
         entries = [{"kind": edit.kind, **edit.config()} for edit in self.edits]
-        tensors = {f"{i}.{name}": t for i, edit in enumerate(self.edits) for name, t in edit.tensors().items()}
-        write_tensors(folder / TENSOR_FILE, tensors)
-        write_json(folder / PLAN_FILE, {"format": FORMAT, "digest": self.digest, "edits": entries})
+        return {"format": FORMAT, "digest": self.digest, "edits": entries}
 
     @classmethod
     def load(cls, folder: str | Path) -> Plan:

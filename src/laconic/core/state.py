@@ -12,6 +12,7 @@ from laconic.core.apply import apply
 from laconic.core.errors import ArtifactError
 from laconic.core.files import read_tensors, write_tensors
 from laconic.core.plan import Plan
+from laconic.core.sizes import tensors_size
 
 WEIGHTS = "weights.safetensors"
 
@@ -20,6 +21,11 @@ def save_state(folder: Path, network: nn.Module, plan: Plan) -> None:
     """Writes a plan and every tensor of the compressed network that it does not hold; tied tensors once."""
     plan.save(folder)
     write_tensors(folder / WEIGHTS, _dense(network, plan))
+
+
+def state_size(network: nn.Module, plan: Plan) -> int:
+    """Returns the bytes of the files that `save_state` would write, headers included."""
+    return plan.size_bytes + tensors_size(_dense(network, plan))
 
 
 def load_state(folder: Path, model: nn.Module) -> tuple[nn.Module, Plan]:

@@ -7,7 +7,8 @@ from laconic.core.codings.dense import Dense
 from laconic.core.codings.half import Half
 from laconic.core.codings.sparse import Sparse
 from laconic.core.codings.value_grid import ValueGrid
+from laconic.core.codings.zipped import Zipped
 
-ALL: tuple[type[Coding], ...] = (AffineGrid, Codebook, Dense, Half, Sparse, ValueGrid)
+ALL: tuple[type[Coding], ...] = (AffineGrid, Codebook, Dense, Half, Sparse, ValueGrid, Zipped)
 
-__all__ = ["ALL", "AffineGrid", "Codebook", "Coding", "Dense", "Half", "Sparse", "ValueGrid"]
+__all__ = ["ALL", "AffineGrid", "Codebook", "Coding", "Dense", "Half", "Sparse", "ValueGrid", "Zipped"]
