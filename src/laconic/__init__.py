@@ -18,12 +18,14 @@ from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.distill import SoftLabels, SquaredError
 from laconic.export.artifact import load_into, verify
+from laconic.factorize import factorize
 from laconic.graph.axes import axes
 from laconic.pipeline import Recovery, Result, compress
 from laconic.prune import Pruned, Trimmed, load_pruned, migrate, prune, trim_vocabulary
 from laconic.prune.weights import sparsify
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Report
+from laconic.select import allocate, price
 from laconic.train import AdamW, Training, distill, supervised, train
 
 __all__ = [
@@ -52,14 +54,17 @@ __all__ = [
     "TrainingError",
     "Trimmed",
     "UsageError",
+    "allocate",
     "apply",
     "axes",
     "calibrate",
     "compress",
     "distill",
+    "factorize",
     "load_into",
     "load_pruned",
     "migrate",
+    "price",
     "prune",
     "quantize",
     "refit",

@@ -21,7 +21,7 @@ NAMES = [command.__name__ for command in commands.ALL]
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    without_training = ["prune", "quantize", "factorize", "price"]
+    without_training = ["prune", "quantize", "sparsify", "factorize", "price"]
     assert ["demo", "compress", *without_training, "distill", "bench", "report", "inspect", "verify"] == NAMES
 
 
@@ -35,6 +35,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
         ),
         ("prune", ["MODEL", "--data", "[required]", "--weights", "--ratio", "--keep", "--dry-run", "Example"]),
         ("quantize", ["MODEL", "--data", "[required]", "--bits", "--activation-bits", "--in-order", "Example"]),
+        ("sparsify", ["MODEL", "--data", "[required]", "--sparsity", "--pattern", "--bits", "--in-order", "Example"]),
         ("factorize", ["MODEL", "--data", "[required]", "--ratio", "--energy", "--rank", "--method", "Example"]),
         ("price", ["MODEL", "--data", "[required]", "--measure", "--size", "Example"]),
         ("distill", ["TEACHER", "STUDENT", "--data", "[required]", "--temperature"]),

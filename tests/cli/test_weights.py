@@ -1,4 +1,4 @@
-"""`laconic quantize | factorize | price` as a shell runs them."""
+"""`laconic quantize | sparsify | factorize | price` as a shell runs them."""
 
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from .conftest import Laconic
     [
         ("quantize", ("--bits", 4), "4-bit symmetric grid per channel"),
         ("quantize", ("--bits", 3, "--per", 8, "--in-order"), "3-bit symmetric grid per group of 8"),
+        ("sparsify", ("--sparsity", 0.75, "--bits", 3), "% zeros"),
+        ("sparsify", ("--pattern", "2:4", "--method", "wanda"), "50 % zeros"),
         ("factorize", ("--rank", 2), "two linear layers of rank 2"),
     ],
 )
@@ -48,6 +50,9 @@ def test_price_lists_every_offer_and_the_choice_and_writes_nothing(laconic: Laco
     [
         (("quantize", "--bits", 9), "bits: got 9; expected a whole number from 2 to 8"),
         (("quantize", "--per", "row"), "per: got 'row'"),
+        (("sparsify", "--sparsity", 1), "sparsity: got 1.0; expected"),
+        (("sparsify", "--pattern", "stripes"), "'stripes'"),
+        (("sparsify", "--method", "luck"), "sparsify.method: got 'luck'; expected one of 'magnitude'"),
         (("factorize", "--ratio", 2), "factorize.ratio: got 2.0; expected a fraction in (0, 1)"),
         (("factorize", "--rank", 2, "--energy", 0.5), "factorize: got energy and rank; expected one of them"),
         (("factorize", "--method", "qr"), "factorize.method: got 'qr'; expected one of activation-aware"),

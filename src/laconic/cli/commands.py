@@ -29,7 +29,7 @@ from laconic.cli.options import (
 )
 from laconic.cli.pruning import prune
 from laconic.cli.teach import teach
-from laconic.cli.weights import factorize, price, quantize
+from laconic.cli.weights import factorize, price, quantize, sparsify
 from laconic.core.budget import Budget
 from laconic.core.errors import ArtifactError, UsageError
 from laconic.core.files import read_json, write_tensors
@@ -225,7 +225,7 @@ def verify(
     print(f"{found.samples} test vectors agree: largest difference {found.max_error:.2%} of the outputs' range.")
 
 
-ALL = (demo, compress, prune, quantize, factorize, price, distill, bench, report, inspect, verify)
+ALL = (demo, compress, prune, quantize, sparsify, factorize, price, distill, bench, report, inspect, verify)
 
 
 def artifact_in(path: Path) -> Path:
