@@ -92,11 +92,10 @@ class Twice(nn.Module):
 
 
 class GroupedDecoder(nn.Module):
-    """Causal self-attention whose two key and value heads serve four query heads, without any module around it."""
+    """Causal self-attention whose two key and value heads serve six query heads, without any module around it."""
 
-    def __init__(self, width=16, heads=4, groups=2):
+    def __init__(self, width=16, heads=6, groups=2, each=4):
         super().__init__()
-        each = width // heads
         self.heads, self.groups, self.each = heads, groups, each
         self.norm = nn.RMSNorm(width)
         self.q, self.k = nn.Linear(width, heads * each, bias=False), nn.Linear(width, groups * each, bias=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -203,4 +203,72 @@ def _convolution(stage: Stage, padding_mode: str) -> nn.Module:
     return built  # type: ignore[no-any-return]
 
 
-ALL: tuple[type[Spec], ...] = (Identity, LowRank, Convolutions)
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Skipped(Spec):
+    """A part that is gone from inside a forward pass, which still calls it: nothing is computed, no weight is held.
+
+    Args:
+        output: `zeros` - shaped like the first tensor that goes in; `zero` - a single one in as many dimensions, which
+            broadcasts; `input` - that tensor itself.
+        entries: None: the output is the tensor; else a tuple of so many, the tensor first and None in the others.
+
+    Example:
+        >>> gone = Skipped(output="zeros", entries=2).build(nn.MultiheadAttention(4, 2))
+        >>> gone(torch.ones(1, 2, 4), torch.ones(1, 3, 4), need_weights=False)[0].shape
+        torch.Size([1, 2, 4])
+    """
+
+    kind: ClassVar[str] = "skipped"
+    output: Literal["zeros", "zero", "input"] = "zeros"
+    entries: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.output not in ("zeros", "zero", "input"):
+            raise invalid("Skipped.output", self.output, "'zeros', 'zero' or 'input'")
+        if self.entries is not None and self.entries < 1:
+            raise invalid("Skipped.entries", self.entries, "None or a positive number")
+
+    def build(self, old: nn.Module) -> nn.Module:
+        """Returns a module without parameters that takes any arguments."""
+        return _Skip(self.output, self.entries)
+
+    def config(self) -> dict[str, Any]:
+        """Returns both settings."""
+        return {"output": self.output, "entries": self.entries}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns nothing."""
+        return {}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Undoes `config`."""
+        return cls(output=config["output"], entries=config["entries"])
+
+    def __str__(self) -> str:
+        return "its input" if self.output == "input" else "zero"
+
+
+class _Skip(nn.Module):
+    """What `Skipped` builds."""
+
+    def __init__(self, output: str, entries: int | None) -> None:
+        super().__init__()
+        self._output, self._entries = output, entries
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Takes the first tensor, and returns it or zeros."""
+        first = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        if self._output == "zeros":
+            first = torch.zeros_like(first)
+        elif self._output == "zero":
+            first = first.new_zeros([1] * first.dim())
+        return first if self._entries is None else (first, *[None] * (self._entries - 1))
+
+    def extra_repr(self) -> str:
+        """Says what comes out."""
+        return self._output
+
+
+ALL: tuple[type[Spec], ...] = (Identity, LowRank, Convolutions, Skipped)

@@ -196,7 +196,9 @@ class _Search:
     def _name(self, nodes: frozenset[Node], parameters: tuple[str, ...]) -> str:
         """Returns the path of the one module that is covered, or what several have in common and the rest of each."""
         names = [name for parameter in parameters for name in self._graph.aliases[parameter]]
-        paths = [call.path for call in covered(self._calls, nodes)]
+        unread = {node for node in self._graph.nodes if node not in self._before}
+        calls = covered(self._calls, nodes | unread)
+        paths = [call.path for call in calls if not nodes.isdisjoint(call.nodes)]
         paths = [path for path in paths if not names or any(name.startswith(f"{path}.") for name in names)]
         parts = [path.split(".") for path in dict.fromkeys(paths)]
         if len(parts) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -77,7 +78,7 @@ def _constants(module: GraphModule, own: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for node in module.graph.find_nodes(op="get_attr"):
         if node.target not in known:
-            value = getattr(module, str(node.target))
+            value = attrgetter(str(node.target))(module)
             number = len(found)
             while hasattr(own, f"constant_{number}") or f"constant_{number}" in found:
                 number += 1

@@ -27,6 +27,8 @@ KINDS = (
 SHARES = (0.0, 1 / 3, 2 / 3, 1.0)
 """Of what is saved, how much blocks may save: each is tried."""
 PRICED_ON = 256
+NEAR = 0.02
+"""Splits that miss the ratio by so much more than another are not considered."""
 Narrow = Callable[[nn.Module, float], Pruned]
 
 
@@ -107,13 +109,28 @@ def jointly(
     device = next((p.device for p in graph.parameters.values()), torch.device("cpu"))
     prices = Prices(graph, task, batches_of(task or (args, kwargs), device, PRICED_ON))
     order = tuple(remove_blocks(model, data, ratio=ratio, of=of, keep=keep, compensate=None, graph=graph).removed)
-    tried = [narrow(model, ratio)]
+    tried = [*_narrowed(narrow, model, ratio)]
     for count in sorted({round(share * len(order)) for share in SHARES} - {0}):
         shorter = remove_blocks(model, data, names=order[:count], compensate=compensate, samples=samples, graph=graph)
         kept = shorter.macs_ratio if of == "macs" else shorter.parameters_ratio
         left = 1 - (1 - ratio) / kept
-        tried.append(_together(shorter, narrow(shorter.model, left)) if left > 0 else shorter)
-    return min(tried, key=lambda found: prices.of_model(found.model))
+        if left > 0:
+            tried += [_together(shorter, narrower) for narrower in _narrowed(narrow, shorter.model, left)]
+        if left <= 0 or not tried:
+            tried.append(shorter)
+    if not tried:
+        return narrow(model, ratio)
+    missed = [abs((found.macs_ratio if of == "macs" else found.parameters_ratio) - (1 - ratio)) for found in tried]
+    reached = [found for found, miss in zip(tried, missed, strict=True) if miss <= min(missed) + NEAR]
+    return min(reached, key=lambda found: prices.of_model(found.model))
+
+
+def _narrowed(narrow: Narrow, model: nn.Module, ratio: float) -> list[Pruned]:
+    """Returns a narrower model; nothing where what is left of the model has no axis that may be cut."""
+    try:
+        return [narrow(model, ratio)]
+    except ModelError:
+        return []
 
 
 def present(patterns: Sequence[str], model: nn.Module) -> list[str]:

@@ -17,6 +17,7 @@ from laconic.graph.example import Example, example_inputs
 from laconic.prune.choice import Candidates, Scope, choose
 from laconic.prune.cutting import cut_out, refitted
 from laconic.prune.depth import remove_blocks
+from laconic.prune.equal import equal_sizes
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance, Magnitude
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
@@ -59,7 +60,8 @@ def prune(
         of: of `"macs"`, `"parameters"` or `"slices"`.
         importance: which slices matter least; None: `Compensated()` with a task, `Magnitude()` with example inputs.
         scope: `"global"` ranks all slices by price per saving; `"layer"` takes the same fraction of every axis,
-            `"kind"` of every kind of axis.
+            `"kind"` of every kind of axis; `"equal"` lets all axes of one kind and size shrink alike, and only those
+            that the model's config, if it has one, can describe.
         target: where the model will run; decides what `round_to` is when that is None.
         round_to: sizes that are cut become a multiple of it; the numbers of heads and experts never do. None: for a
             target, sizes become multiples of 16, or of 4 below 16, since other widths of a convolution take as long as
@@ -139,7 +141,7 @@ def prune(
         savings=Savings(found, of),
         limits=limits,
     )
-    sizes = choose(candidates, ratio, scope)
+    sizes = equal_sizes(candidates, ratio, model, found) if scope == "equal" else choose(candidates, ratio, scope)
     kept = candidates.kept(sizes)
     smaller = cut_out(model, found, kept, args, kwargs)
     if task is not None and kept and compensate is not None:
