@@ -81,7 +81,8 @@ def test_an_edit_says_what_happens_to_what() -> None:
     assert str(Swap("fc", Identity())) == "fc: replaced by the identity"
     assert str(Swap("fc", LOW_RANK)) == "fc: replaced by two linear layers of rank 1"
     assert str(cut_conv()) == "conv's channels: cut to 5 in 7 tensors"
-    assert str(Cut(axis="nothing", slices=())) == "nothing: cut to 0 in 0 tensors"
+    sizes = Cut(axis="the config", slices=(), attributes=(("config", "hidden_size", 48),))
+    assert str(sizes) == "the config: hidden_size = 48"
 
 
 def test_an_attribute_of_a_cut_may_be_a_tuple() -> None:
