@@ -155,3 +155,33 @@ def test_code_that_takes_another_path_when_exported_agrees_there_too(constant, k
     assert smaller.kind == kind and (kind == "module") == (smaller.why == "")
     again = capture(smaller.model, (x,)).program.module()
     torch.testing.assert_close(again(x), smaller.model(x))
+
+
+class WithConstantInside(nn.Module):
+    """A tensor written down in the code of an inner module, and a size that no attribute holds."""
+
+    class Inner(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            y = functional.relu(self.up(x)).reshape(len(x), 2, 4) * torch.tensor([[0.5], [2.0]], dtype=x.dtype)
+            return self.down(y.reshape(len(x), 8))
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(self.Inner())
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_constant_of_an_inner_module_is_in_the_graph_and_in_what_is_saved(tmp_path):
+    model, x = WithConstantInside().double(), torch.randn(3, 4).double()
+    found = axes(capture(model, (x,)))
+    smaller = cut_out(model, found, halves(found), (x,), {})
+    assert smaller.kind == "graph" and smaller.error < 1e-12
+    save_state(tmp_path, smaller.model, smaller.plan)
+    loaded, _ = load_state(tmp_path, model)
+    assert torch.equal(loaded(x), smaller.model.eval()(x))
