@@ -2,6 +2,10 @@
 
 from laconic.quantize.activations import RoundActivations
 from laconic.quantize.compensated import CompensatedRounding
+from laconic.quantize.equalize_places import Places, scalable
+from laconic.quantize.equalize_scales import CrossLayer, Smooth
+from laconic.quantize.equalize_walk import Place, Touch
+from laconic.quantize.equalize_whole import equalize, followed_by
 from laconic.quantize.ranges import LeastError, MinMax, Percentile, Range
 from laconic.quantize.reconstruct import BlockReconstruction
 from laconic.quantize.round_to_nearest import RoundToNearest
@@ -21,14 +25,22 @@ __all__ = [
     "MXINT8",
     "BlockReconstruction",
     "CompensatedRounding",
+    "CrossLayer",
     "LeastError",
     "MinMax",
     "Percentile",
+    "Place",
+    "Places",
     "Range",
     "RoundActivations",
     "RoundToNearest",
     "RoundToValues",
     "ScalarCodebook",
+    "Smooth",
+    "Touch",
     "VectorCodebook",
+    "equalize",
+    "followed_by",
     "quantize",
+    "scalable",
 ]
