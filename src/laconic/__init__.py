@@ -25,6 +25,7 @@ from laconic.prune import Pruned, Trimmed, load_pruned, migrate, prune, trim_voc
 from laconic.prune.weights import sparsify
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Report
+from laconic.share import share
 from laconic.select import allocate, price
 from laconic.train import AdamW, Training, distill, supervised, train
 
@@ -68,6 +69,7 @@ __all__ = [
     "prune",
     "quantize",
     "refit",
+    "share",
     "sparsify",
     "supervised",
     "train",

@@ -4,9 +4,21 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.blocks import Blocks
-from laconic.core.codings import AffineGrid, Codebook, Coding, Dense, Half, Sparse, ValueGrid, Zipped
+from laconic.core.codings import (
+    AffineGrid,
+    Codebook,
+    Coding,
+    Dense,
+    Dictionary,
+    Half,
+    Hashed,
+    Sparse,
+    ValueGrid,
+    Zipped,
+)
 from laconic.core.edit import ActivationGrid, Cut, Recode, Rewrite, RoundActivation, Slice, Swap
 from laconic.core.formats import BINARY, FP8_E4M3, NF4, Format
+from laconic.core.layout import Layout
 from laconic.core.plan import Plan
 from laconic.core.program import Program
 from laconic.core.spec import Identity, LowRank
@@ -52,6 +64,7 @@ def sample_codings() -> dict[str, Coding]:
         "sums of three words": words(weight, words=5, length=2, stages=3),
         "half": Half.of(weight),
         **sparse_samples(weight),
+        **shared_samples(weight),
         "entropy coded": Zipped.of(symmetric((weight * 2).round(), 4)),
         "entropy coded mask": Zipped.of(Sparse.of(weight, weight > 0.5, inner=Half.of(weight.round()))),
     }
@@ -75,6 +88,32 @@ def sparse_samples(weight: Tensor) -> dict[str, Coding]:
         "sparse without dimension": Sparse.of(torch.tensor(0.3)),
         "sparse without element": Sparse.of(torch.zeros(3, 0)),
     }
+
+
+def shared_samples(weight: Tensor) -> dict[str, Coding]:
+    """Numbers shared by hash, and combinations of atoms."""
+    numbers = torch.linspace(-2, 3, 7)
+    return {
+        "hashed": Hashed(dims=(6, 5, 3), seed=0, values=numbers),
+        "hashed, halves": Hashed(dims=(6, 5, 3), seed=2**32 - 1, values=numbers.half()),
+        "hashed without dimension": Hashed(dims=(), seed=1, values=torch.tensor([0.3])),
+        "hashed without element": Hashed(dims=(3, 0), seed=1, values=torch.tensor([0.3])),
+        "two atoms of five": atoms(weight, 5, 3, 2),
+        "three atoms of sixteen, padded, halves": atoms(weight, 16, 4, 3, torch.float16),
+        "one atom without element": atoms(torch.zeros(3, 0), 2, 4, 1),
+    }
+
+
+def atoms(weight: Tensor, count: int, length: int, nonzeros: int, dtype: torch.dtype = torch.float32) -> Dictionary:
+    """Combinations of random atoms."""
+    generator, layout = torch.Generator().manual_seed(2), Layout.rows(tuple(weight.shape))
+    vectors = layout.matrix[1] * -(-layout.matrix[2] // length)
+    return Dictionary.of(
+        layout=layout,
+        atoms=torch.randn(count, length, generator=generator).to(dtype),
+        amounts=torch.randn(vectors, nonzeros, generator=generator).to(dtype),
+        codes=torch.randint(0, count, (vectors, nonzeros), generator=generator),
+    )
 
 
 def values(weight: Tensor, format_: Format, group_size: int | None = None, *, powers: bool = False) -> ValueGrid:
