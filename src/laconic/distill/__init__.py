@@ -16,12 +16,14 @@ from laconic.distill.dist import Dist
 from laconic.distill.ensemble import Ensemble
 from laconic.distill.feature import FeatureLoss, LearnedLoss
 from laconic.distill.gram import Gram
+from laconic.distill.into_sklearn import Tabular, into_sklearn
 from laconic.distill.labels import Labels
 from laconic.distill.lesson import DistillationLoss, Lesson, label_loss
 from laconic.distill.match import Match
 from laconic.distill.matched import Matched
 from laconic.distill.neuron_selectivity import NeuronSelectivity
 from laconic.distill.pair import Pair
+from laconic.distill.path_balance import PathBalance
 from laconic.distill.probabilistic_transfer import ProbabilisticTransfer
 from laconic.distill.ramp import Ramp
 from laconic.distill.relational_angle import RelationalAngle
@@ -31,10 +33,12 @@ from laconic.distill.same_logits import SameLogits
 from laconic.distill.similarity_preserving import SimilarityPreserving
 from laconic.distill.site import Site, overhear
 from laconic.distill.soft_labels import SoftLabels
+from laconic.distill.soft_tree import Explanation, SoftTree
 from laconic.distill.squared_error import SquaredError
 from laconic.distill.standardised_soft_labels import StandardisedSoftLabels
 from laconic.distill.sum import Sum, Weighted
 from laconic.distill.top_soft_labels import TopSoftLabels
+from laconic.distill.tree_picture import draw_tree
 from laconic.distill.value_relations import ValueRelations
 from laconic.distill.variational import Variational
 
@@ -81,6 +85,7 @@ __all__ = [
     "Dist",
     "DistillationLoss",
     "Ensemble",
+    "Explanation",
     "FeatureLoss",
     "Gram",
     "Labels",
@@ -90,6 +95,7 @@ __all__ = [
     "Matched",
     "NeuronSelectivity",
     "Pair",
+    "PathBalance",
     "ProbabilisticTransfer",
     "Ramp",
     "RelationalAngle",
@@ -99,14 +105,18 @@ __all__ = [
     "SimilarityPreserving",
     "Site",
     "SoftLabels",
+    "SoftTree",
     "SquaredError",
     "StandardisedSoftLabels",
     "Sum",
+    "Tabular",
     "TopSoftLabels",
     "ValueRelations",
     "Variational",
     "Weighted",
     "answers",
+    "draw_tree",
+    "into_sklearn",
     "label_loss",
     "overhear",
 ]

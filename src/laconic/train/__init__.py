@@ -9,6 +9,7 @@ from laconic.train.optimizer import SGD, AdamW
 from laconic.train.schedule import Constant, Cosine, Linear
 from laconic.train.teach import default_loss, distill
 from laconic.train.training import Training
+from laconic.train.tree_growth import tree_growth
 
 __all__ = [
     "SGD",
@@ -28,4 +29,5 @@ __all__ = [
     "mutual",
     "supervised",
     "train",
+    "tree_growth",
 ]
