@@ -25,8 +25,8 @@ from laconic.prune import Pruned, Trimmed, load_pruned, migrate, prune, trim_voc
 from laconic.prune.weights import sparsify
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Report
-from laconic.share import share
 from laconic.select import allocate, price
+from laconic.share import share
 from laconic.train import AdamW, Training, distill, supervised, train
 
 __all__ = [
