@@ -1,6 +1,7 @@
 """What all tests share: one thread, fixed seeds, repeatable properties, and the data folder beside the checkout."""
 
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+# A shell's background jobs, and what they start, ignore Ctrl-C; tests that press it mean the usual handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("laconic", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("laconic")
 

@@ -29,7 +29,7 @@ def pursue(vectors: Tensor, atoms: Tensor, nonzeros: int) -> tuple[Tensor, Tenso
 
     Example:
         >>> codes, amounts = pursue(torch.tensor([[3.0, 4.0]]), torch.eye(2), 1)
-        >>> codes.tolist(), amounts.tolist()
+        >>> codes.tolist(), amounts.round(decimals=6).tolist()
         ([[1]], [[4.0]])
     """
     atoms = atoms.double()
