@@ -28,7 +28,7 @@ Proof = Callable[[Axes, Mapping[Axis, Tensor], nn.Module, Sequence[Any], Mapping
 
 
 class Smaller(NamedTuple):
-    """A model after the cut: see `Pruned` for the fields."""
+    """A model after a cut or without some blocks: see `Pruned` for the fields."""
 
     model: nn.Module
     plan: Plan
@@ -130,7 +130,7 @@ def _configured(
 
 
 def refitted(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -> Smaller:
-    """Adds new values of parameters and buffers, by name, to a cut model and its plan."""
+    """Adds new values of parameters and buffers, by name, to a smaller model and its plan."""
     plan = smaller.plan + Plan.of(Recode(name, Dense.of(value)) for name, value in values.items())
     if smaller.planned:
         return smaller._replace(model=apply(model, plan), plan=plan)

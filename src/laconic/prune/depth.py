@@ -6,14 +6,13 @@ import difflib
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from laconic.core.apply import apply
-from laconic.core.codings import Dense
-from laconic.core.edit import Cut, Recode, Rewrite, Slice
+from laconic.core.edit import Cut, Slice
 from laconic.core.errors import LaconicError, ModelError, invalid
 from laconic.core.plan import Plan
 from laconic.core.task import Task
@@ -22,7 +21,7 @@ from laconic.graph.axes import axes
 from laconic.graph.blocks import Block, blocks, freed
 from laconic.graph.example import Example, example_inputs
 from laconic.graph.shortening import replacements, shorten, shortening_error
-from laconic.prune.cutting import tolerance
+from laconic.prune.cutting import Smaller, refitted, tolerance
 from laconic.prune.depth_choice import BlockMeasure, BlockSavings, Chosen, choose_blocks
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.depth_swaps import swaps
@@ -104,7 +103,7 @@ def remove_blocks(
         inputs = [(batch.args, batch.kwargs) for batch in batches_of(task, device, samples)]
         found = axes(graph)
         fitted = refit(found, {}, inputs, weights=compensate == "weights", shorter=shorten(graph, chosen.blocks))
-        shallower = _refitted(model, shallower, fitted)
+        shallower = refitted(model, shallower, fitted)
     after = costs(capture(shallower.model, args, kwargs))
     before = costs(graph)
     return Pruned(
@@ -122,20 +121,9 @@ def remove_blocks(
     )
 
 
-class Shallower(NamedTuple):
-    """A model after the removal: see `Pruned` for the fields."""
-
-    model: nn.Module
-    plan: Plan
-    kind: Literal["module", "graph"]
-    why: str
-    error: float
-    notes: tuple[str, ...] = ()
-
-
 def _without(
     model: nn.Module, graph: Graph, removed: Sequence[Block], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Shallower:
+) -> Smaller:
     """Returns the user's own module without some blocks where it can do without them, else the graph."""
     shorter = shorten(graph, removed)
     limit, error = tolerance(model), shortening_error(graph, removed, shorter, args, kwargs)
@@ -153,7 +141,7 @@ def _without(
         if found <= limit:
             why = _more_than(own, aim, args, kwargs)
             if not why:
-                return Shallower(own, plan, "module", "", found)
+                return Smaller(own, plan, "module", "", found)
     try:
         for plan, notes in rewritings_of(
             model, first + _emptied(model, first, graph, removed), lambda: shorten(graph, removed)
@@ -161,12 +149,12 @@ def _without(
             rewritten = apply(model, plan)
             found, _ = _tried(rewritten, graph, removed, args, kwargs)
             if found <= limit:
-                return Shallower(rewritten, plan, "graph", why, found, notes)
+                return Smaller(rewritten, plan, "graph", why, found, notes)
     except ModelError as failure:
         note = str(failure)
     else:
         note = "its calls, written down and read back, compute something else."
-    return Shallower(shorter, first, "graph", why, error, (f"this graph cannot be saved: {note}",))
+    return Smaller(shorter, first, "graph", why, error, (f"this graph cannot be saved: {note}",))
 
 
 def _emptied(model: nn.Module, plan: Plan, graph: Graph, removed: Sequence[Block]) -> Plan:
@@ -205,18 +193,6 @@ def _more_than(own: nn.Module, aim: Costs, args: Sequence[Any], kwargs: Mapping[
     if parameters > 0 or macs > 0:
         return f"its own code still holds {parameters:,} parameters and computes {macs:,} MACs of these blocks"
     return ""
-
-
-def _refitted(model: nn.Module, shallower: Shallower, values: Mapping[str, Tensor]) -> Shallower:
-    """Adds new values of parameters and buffers, by name, to a model and its plan."""
-    plan = shallower.plan + Plan.of(Recode(name, Dense.of(value)) for name, value in values.items())
-    if shallower.kind == "module" or any(isinstance(edit, Rewrite) for edit in shallower.plan):
-        return shallower._replace(model=apply(model, plan), plan=plan)
-    held = dict(shallower.model.named_parameters()) | dict(shallower.model.named_buffers())
-    with torch.no_grad():
-        for name, value in values.items():
-            held[name].copy_(value)
-    return shallower._replace(plan=plan)
 
 
 def _chosen(
