@@ -12,6 +12,8 @@ from torch import nn
 from export.samples import TASK, batch_of, exported, rounded
 from export.test_onnxruntime_weights import Mixed
 from laconic.calibrate import layers
+from laconic.core.codings import Zipped
+from laconic.core.edit import Recode
 from laconic.core.formats import BINARY, FP4_E2M1, FP6_E3M2, FP8_E4M3, NF4, TERNARY, Format, additive_power_of_two
 from laconic.core.plan import Plan
 from laconic.quantize import MXFP4, MXFP8, RoundToValues, ScalarCodebook, VectorCodebook
@@ -53,6 +55,15 @@ def test_weights_of_any_table_compute_what_pytorch_computes(start: int, tmp_path
     assert pair.exported.left_whole == {}
     stored = {value.name for value in onnx.load(tmp_path / "model.onnx").graph.initializer}
     assert not stored & {edit.parameter for edit in plan.recodes}
+
+
+def test_codings_that_were_packed_for_the_disk_are_in_the_file_as_codes(tmp_path) -> None:
+    model, batch = nn.Sequential(nn.Linear(64, 64)), batch_of(torch.randn(3, 64))
+    plan = coded(model, ScalarCodebook(bits=2))
+    zipped = Plan.of(Recode(edit.parameter, Zipped.of(edit.coding)) for edit in plan.recodes)
+    size = exported(model, plan, batch, tmp_path).exported.size_bytes
+    packed = exported(model, zipped, batch, tmp_path).exported
+    assert packed.left_whole == {} and packed.size_bytes == size
 
 
 class Beside(nn.Module):

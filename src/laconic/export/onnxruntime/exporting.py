@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from laconic.core.codings import AffineGrid, Codebook, Coding, Dense, ValueGrid
 from laconic.core.errors import ExportError
 from laconic.core.files import write_bytes
+from laconic.core.packing import unzipped
 from laconic.core.plan import Plan
 from laconic.core.task import Batch, Task
 from laconic.export.onnxruntime.capture import to_onnx
@@ -99,7 +100,7 @@ def _packed(network: nn.Module, plan: Plan) -> tuple[dict[str, Packed], dict[str
     grids: dict[str, Packed] = {}
     left: dict[str, str] = {}
     held = dict(network.named_parameters(remove_duplicate=False))
-    for edit in plan.recodes:
+    for edit in map(unzipped, plan.recodes):
         grids.pop(edit.parameter, None)
         left.pop(edit.parameter, None)
         if isinstance(edit.coding, Dense):
