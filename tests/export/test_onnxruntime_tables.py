@@ -58,7 +58,7 @@ def test_weights_of_any_table_compute_what_pytorch_computes(start: int, tmp_path
 
 
 def test_codings_that_were_packed_for_the_disk_are_in_the_file_as_codes(tmp_path) -> None:
-    model, batch = nn.Sequential(nn.Linear(64, 64)), batch_of(torch.randn(3, 64))
+    model, batch = nn.Sequential(nn.Linear(64, 64)), batch_of(3, 64)
     plan = coded(model, ScalarCodebook(bits=2))
     zipped = Plan.of(Recode(edit.parameter, Zipped.of(edit.coding)) for edit in plan.recodes)
     size = exported(model, plan, batch, tmp_path).exported.size_bytes
