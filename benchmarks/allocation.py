@@ -27,7 +27,7 @@ from laconic.select import Choice, PriceList, allocate, carried_out, price
 from laconic.select.allocate import choice_of
 from laconic.select.menu import CODEBOOKS, GRIDS, LOW_RANK, SPARSE
 
-EVIDENCE, MEASURED, BATCH = 1024, 256, 128
+EVIDENCE, MEASURED = 1024, 256
 SIZES = {"1/8": 1 / 8, "1/12": 1 / 12, "1/16": 1 / 16, "1/24": 1 / 24}
 FAMILIES: dict[str, tuple[Any, ...] | None] = {
     "joint": None,
@@ -38,12 +38,6 @@ FAMILIES: dict[str, tuple[Any, ...] | None] = {
     "low_rank": LOW_RANK,
 }
 ROWS = [f"resnet{depth}/{size}/{name}" for depth in (20, 56) for size in SIZES for name in FAMILIES]
-
-
-def task(seed: int) -> laconic.Task:
-    images, _ = networks.cifar_images("train")
-    taken = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: EVIDENCE + MEASURED]
-    return laconic.Task(evaluate=list(networks.cifar_inputs(images[taken]).split(BATCH)))
 
 
 def of_family(prices: PriceList, family: str) -> PriceList:
@@ -69,14 +63,6 @@ def chosen(prices: PriceList, family: str, share: float) -> Choice | None:
     return None
 
 
-def top1(model: nn.Module) -> float:
-    """Returns the percentage of test images that are classified correctly."""
-    images, labels = networks.cifar_images("test")
-    with torch.no_grad():
-        answers = torch.cat([model(networks.cifar_inputs(part)).argmax(1) for part in images.split(500)])
-    return round(100 * float((answers == labels).double().mean()), 2)
-
-
 def on_disk(network: nn.Module, plan: Plan) -> int:
     with tempfile.TemporaryDirectory() as folder:
         save_state(Path(folder), network, plan)
@@ -94,9 +80,9 @@ def main() -> None:
         network, size, family = row[: row.index("/")], row[row.index("/") + 1 : row.rindex("/")], row.split("/")[-1]
         depth = int(network.removeprefix("resnet"))
         model = networks.cifar_resnet(depth)
-        cells = results.setdefault(network, {"float": top1(model)}).setdefault(size, {}).setdefault(family, [])
+        cells = results.setdefault(network, {"float": networks.top1(model)}).setdefault(size, {}).setdefault(family, [])
         for seed in given.seeds:
-            data = task(seed)
+            data = networks.cifar_task(EVIDENCE + MEASURED, seed=seed)
             if (depth, seed) not in listed:
                 evidence = laconic.calibrate(model, data, samples=EVIDENCE, activations=False)
                 listed[depth, seed] = price(model, data, evidence=evidence, samples=MEASURED)
@@ -107,7 +93,7 @@ def main() -> None:
                 continue
             plan = carried_out(model, data, choice, samples=EVIDENCE)
             changed = laconic.apply(model, plan)
-            found = {"top1": top1(changed), "bytes": choice.size_bytes, "disk": on_disk(changed, plan)}
+            found = {"top1": networks.top1(changed), "bytes": choice.size_bytes, "disk": on_disk(changed, plan)}
             manner.line(row, seed, *found.values(), f"{choice.nats:.4f}")
             cells.append(found)
     manner.finish(results)

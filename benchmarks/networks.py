@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import laconic
 import manner
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HELD_BACK = 2000  # The last training images are never drawn: choices can be made on them instead of on test images.
 
 
 class Residual(nn.Module):
@@ -62,6 +66,7 @@ def cifar_resnet(depth: int) -> CifarResNet:
     return model.eval().to(memory_format=torch.channels_last)
 
 
+@cache
 def cifar_images(split: str) -> tuple[Tensor, Tensor]:
     """Returns all images of `"train"` or `"test"`, uint8 `[n, 3, 32, 32]`, and their labels."""
     images, labels = manner.shared_data().cifar10(split)
@@ -72,3 +77,22 @@ def cifar_inputs(images: Tensor) -> Tensor:
     """Returns what the CIFAR networks read, float32, from uint8 images."""
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
     return ((images.float() / 255 - mean) / deviation).contiguous(memory_format=torch.channels_last)
+
+
+@cache
+def cifar_task(samples: int, *, seed: int | None = None, batch: int = 128) -> laconic.Task:
+    """Returns training images without labels: the first ones, or with a seed as many at random."""
+    images, _ = cifar_images("train")
+    if seed is not None:
+        order = torch.randperm(len(images) - HELD_BACK, generator=torch.Generator().manual_seed(seed))
+        images = images[order[:samples]]
+    return laconic.Task(evaluate=list(cifar_inputs(images[:samples]).split(batch)))
+
+
+def top1(model: nn.Module, *, held_back: bool = False) -> float:
+    """Returns the percentage of test images, or of the training images held back, that are classified correctly."""
+    images, labels = cifar_images("train" if held_back else "test")
+    images, labels = (images[-HELD_BACK:], labels[-HELD_BACK:]) if held_back else (images, labels)
+    with torch.no_grad():
+        answers = torch.cat([model(cifar_inputs(part)).argmax(1) for part in images.split(500)])
+    return round(100 * float((answers == labels).double().mean()), 2)

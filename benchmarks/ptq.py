@@ -13,16 +13,14 @@ from functools import cache
 from statistics import mean
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 import laconic
 import manner
 import networks
 from laconic.quantize import LeastError, MinMax, Range
 
-IMAGES, BATCH = 1024, 128
-HELD_BACK = 2000  # The last training images calibrate nothing: choices can be made on them instead of on test images.
+IMAGES = 1024
 CELLS = {
     "w8": (8, None),
     "w4": (4, None),
@@ -42,29 +40,13 @@ def original(depth: int) -> nn.Module:
     return networks.cifar_resnet(depth)
 
 
-@cache
-def images(split: str) -> tuple[Tensor, Tensor]:
-    return networks.cifar_images(split)
-
-
-@cache
 def task(seed: int) -> laconic.Task:
-    pixels, _ = images("train")
-    chosen = torch.randperm(len(pixels) - HELD_BACK, generator=torch.Generator().manual_seed(seed))[:IMAGES]
-    return laconic.Task(evaluate=list(networks.cifar_inputs(pixels[chosen]).split(BATCH)))
+    return networks.cifar_task(IMAGES, seed=seed)
 
 
 @cache
 def evidence(depth: int, seed: int, activations: bool) -> laconic.Evidence:
     return laconic.calibrate(original(depth), task(seed), samples=IMAGES, gradients=False, activations=activations)
-
-
-def top1(model: nn.Module) -> float:
-    """Returns the percentage of test images that are classified correctly."""
-    pixels, labels = images("test")
-    with torch.no_grad():
-        answers = torch.cat([model(networks.cifar_inputs(part)).argmax(1) for part in pixels.split(500)])
-    return round(100 * float((answers == labels).double().mean()), 2)
 
 
 def plan(depth: int, cell: str, method: str, seed: int) -> laconic.Plan:
@@ -93,9 +75,9 @@ def main() -> None:
         depth = int(network.removeprefix("resnet"))
         begun, found = time.monotonic(), []
         for seed in given.seeds if method not in ROUNDED or "a" in cell else given.seeds[:1]:
-            found.append(top1(laconic.apply(original(depth), plan(depth, cell, method, seed))))
+            found.append(networks.top1(laconic.apply(original(depth), plan(depth, cell, method, seed))))
         if network not in results:
-            results[network] = {"float": top1(original(depth))}
+            results[network] = {"float": networks.top1(original(depth))}
         results[network].setdefault(cell, {})[method] = round(mean(found), 2)
         seconds = (time.monotonic() - begun) / len(found)
         manner.line(row, f"{mean(found):.2f}", found, f"{seconds:.0f}", widths=(32, 10, 28, 10))

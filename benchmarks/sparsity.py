@@ -13,14 +13,14 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import laconic
 import manner
 import networks
 from laconic.prune.weights import sparsity_of
 
-IMAGES, BATCH = 1024, 128
+IMAGES = 1024
 DEPTHS, LEVELS = (20, 56, 32), ("70", "50", "80", "90", "2:4")
 ROWS: dict[str, dict[str, Any]] = {
     "magnitude": {"method": "magnitude"},
@@ -41,27 +41,8 @@ def original(depth: int) -> nn.Module:
 
 
 @cache
-def task() -> laconic.Task:
-    images, _ = networks.cifar_images("train")
-    return laconic.Task(evaluate=list(networks.cifar_inputs(images[:IMAGES]).split(BATCH)))
-
-
-@cache
 def evidence(depth: int) -> laconic.Evidence:
-    return laconic.calibrate(original(depth), task(), samples=IMAGES, activations=False)
-
-
-@cache
-def test_images() -> tuple[Tensor, Tensor]:
-    return networks.cifar_images("test")
-
-
-def top1(model: nn.Module) -> float:
-    """Returns the percentage of test images that are classified correctly."""
-    images, labels = test_images()
-    with torch.no_grad():
-        answers = torch.cat([model(networks.cifar_inputs(part)).argmax(1) for part in images.split(500)])
-    return round(100 * float((answers == labels).double().mean()), 2)
+    return laconic.calibrate(original(depth), networks.cifar_task(IMAGES), samples=IMAGES, activations=False)
 
 
 def planned(depth: int, level: str, name: str) -> laconic.Plan:
@@ -71,7 +52,7 @@ def planned(depth: int, level: str, name: str) -> laconic.Plan:
         settings |= {"pattern": level, "distribution": None}
     else:
         settings["sparsity"] = int(level) / 100
-    return laconic.sparsify(original(depth), task(), evidence=evidence(depth), **settings)
+    return laconic.sparsify(original(depth), networks.cifar_task(IMAGES), evidence=evidence(depth), **settings)
 
 
 def zeros(depth: int, plan: laconic.Plan) -> float:
@@ -96,9 +77,9 @@ def main() -> None:
     for row in given.rows:
         network, level, name = row.split("/")
         depth = int(network.removeprefix("resnet"))
-        found = results.setdefault(network, {"float": top1(original(depth))} if network not in results else {})
+        found = results.setdefault(network, {"float": networks.top1(original(depth))} if network not in results else {})
         plan = planned(depth, level, name)
-        accuracy = top1(laconic.apply(original(depth), plan))
+        accuracy = networks.top1(laconic.apply(original(depth), plan))
         size = sum(edit.coding.size_bytes for edit in plan.recodes)
         found.setdefault(level, {})[name] = accuracy
         manner.line(row, accuracy, f"{zeros(depth, plan):.4f}", f"{size:,}", widths=[38, 10, 10, 14])
