@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from laconic.calibrate import Layer, LayerEvidence, calibrate
+from laconic.calibrate.view import View
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.hashing import shared_places
 from laconic.core.projection import project
 from laconic.core.task import Task
 from laconic.share import ALL, HashedSharing, SparseDictionary
-from laconic.share.view import View
 
 TECHNIQUES = {
     "hashed": HashedSharing(compression=4),
@@ -139,7 +139,7 @@ def test_what_is_stored_has_the_size_that_was_told(technique) -> None:
     ids=["grouped", "transposed convolution", "transposed linear", "stack"],
 )
 def test_a_view_measures_errors_as_the_layer_does(layer) -> None:
-    given, seen, view = weight(*layer.shape).double(), evidence(layer), View.of(layer)
+    given, seen, view = weight(*layer.shape).double(), evidence(layer), View.of(layer, whole_kernels=True)
     matrix, moment = view.layout.view(given), view.moment(seen.A)
     mine = torch.einsum("goi,gij,goj->go", matrix, moment, matrix)
     original = layer.matrix(given)

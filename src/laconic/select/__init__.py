@@ -1,7 +1,7 @@
 """Choosing: what every change costs, and which changes together meet a budget for the least."""
 
+from laconic.prune.weights import MaskThen
 from laconic.select.allocate import allocate
-from laconic.select.composition import MaskThen
 from laconic.select.in_order import carried_out
 from laconic.select.menu import MENU
 from laconic.select.offer import Choice, Offer, PriceList

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from laconic.calibrate import Encoder
 from laconic.factorize import ActivationAwareSVD, Factorization
-from laconic.prune.weights import CompensatedSparsity
+from laconic.prune.weights import CompensatedSparsity, MaskThen
 from laconic.quantize import CompensatedRounding, ScalarCodebook, VectorCodebook
-from laconic.select.composition import Encoder, MaskThen
 
 Technique = Encoder | Factorization
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate.view import View
 from laconic.core.bits import packed_size
 from laconic.core.codings import Dictionary
 from laconic.core.codings.dictionary import stored
@@ -18,7 +19,6 @@ from laconic.core.edit import Recode
 from laconic.core.errors import ModelError, invalid
 from laconic.core.pursuit import pursue
 from laconic.share.atoms import learnt_atoms
-from laconic.share.view import View
 from laconic.solve import InputMetric, compensate_vectors, in_vectors, refine_vectors
 
 HARMLESS = (1e-3, 1e3)  # Of the largest weight: amounts in half precision neither vanish nor overflow.
@@ -78,7 +78,7 @@ class SparseDictionary:
 
     def size_bytes(self, layer: Layer) -> int:
         """Returns the bytes that a layer would take, with atoms and amounts in half precision."""
-        (groups, rows, columns), length = View.of(layer).layout.matrix, self._length(layer)
+        (groups, rows, columns), length = View.of(layer, whole_kernels=True).layout.matrix, self._length(layer)
         amounts = groups * rows * math.ceil(columns / length) * self.nonzeros
         return 2 * self.atoms * length + 2 * amounts + packed_size(amounts, (self.atoms - 1).bit_length())
 
@@ -96,7 +96,7 @@ class SparseDictionary:
             UsageError: atoms, amounts and codes would take more bytes than the weight.
         """
         self._check(weight, layer)
-        weight, view = weight.detach().cpu().float(), View.of(layer)
+        weight, view = weight.detach().cpu().float(), View.of(layer, whole_kernels=True)
         if layer.kind == "embedding" and evidence is not None and bool(evidence.A.any()):
             return self._plain(weight, view, evidence.A[0] / evidence.A.mean() + 0.01)
         plain = self._plain(weight, view, torch.ones(view.layout.matrix[1]))
@@ -122,7 +122,7 @@ class SparseDictionary:
 
     def _length(self, layer: Layer) -> int:
         """Inputs of a vector of a layer."""
-        columns = max(View.of(layer).layout.matrix[2], 1)
+        columns = max(View.of(layer, whole_kernels=True).layout.matrix[2], 1)
         kernel = math.prod(layer.shape[2:]) if layer.kind in ("conv", "conv_transpose") else 1
         whole = kernel if kernel > 1 else columns
         return min(columns, self.length or whole)

@@ -5,6 +5,7 @@ from laconic.prune.weights.brain_damage import BrainDamage
 from laconic.prune.weights.compensated import CompensatedSparsity
 from laconic.prune.weights.distribution import ByPrice, Distribution, ErdosRenyiKernel, GlobalScore, Uniform
 from laconic.prune.weights.magnitude import SmallestWeights
+from laconic.prune.weights.mask_then import MaskThen
 from laconic.prune.weights.patterns import BlockPattern, NOfM, Pattern, pattern_of
 from laconic.prune.weights.technique import Sparsification
 from laconic.prune.weights.wanda import Wanda
@@ -22,6 +23,7 @@ __all__ = [
     "Distribution",
     "ErdosRenyiKernel",
     "GlobalScore",
+    "MaskThen",
     "NOfM",
     "Pattern",
     "SmallestWeights",

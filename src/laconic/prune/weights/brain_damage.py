@@ -8,10 +8,10 @@ from typing import final
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate.view import View
 from laconic.core.codings import Sparse
 from laconic.prune.weights.patterns import BlockPattern, Pattern
 from laconic.prune.weights.technique import Sparsification, checked, energies, finite, pulls, reached, removing
-from laconic.prune.weights.view import View
 
 
 @final
@@ -43,7 +43,7 @@ class BrainDamage(Sparsification):
         squares, seen = finite(weight, layer).square(), reached(evidence)
         if seen is None:
             return squares
-        view = View.of(layer)
+        view = View.of(layer, whole_kernels=False)
         return squares * view.spread(energies(seen)) * view.spread_outputs(pulls(seen)) / 2
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Sparse:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate.view import View
 from laconic.core.codings import Sparse
 from laconic.core.errors import invalid
 from laconic.prune.weights.brain_damage import BrainDamage
 from laconic.prune.weights.patterns import BlockPattern, NOfM, Pattern
 from laconic.prune.weights.problem import Problem
 from laconic.prune.weights.technique import Sparsification, checked, finite, pulls, reached, removing, stored
-from laconic.prune.weights.view import View
 from laconic.solve.support import prune_in_order
 
 FEWEST, DECISIONS = 4, 128  # Columns are decided at least so many at once, and in about so many goes.
@@ -103,7 +103,7 @@ def surgery(weight: Tensor, layer: Layer, evidence: LayerEvidence | None, dampin
     mean = damped.diagonal(dim1=1, dim2=2).mean(1)
     damped.diagonal(dim1=1, dim2=2).add_(torch.where(mean > 0, damping * mean, 1.0)[:, None])
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped)).diagonal(dim1=1, dim2=2)
-    view = View.of(layer)
+    view = View.of(layer, whole_kernels=False)
     cost = view.spread((1 / inverse).float()) * view.spread_outputs(pulls(evidence))
     return finite(weight, layer).square() * cost / 2
 

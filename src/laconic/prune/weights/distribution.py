@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate.view import View
 from laconic.core.errors import invalid
 from laconic.prune.weights.patterns import BlockPattern
 from laconic.prune.weights.technique import Sparsification
-from laconic.prune.weights.view import View
 
 MOST = 0.99  # No layer loses more than this, whatever its scores say: a model is no longer what its statistics were.
 
@@ -195,7 +195,7 @@ def _has_price(subject: Subject) -> bool:
 
 
 def _means(technique: Sparsification, subject: Subject) -> Tensor:
-    scores = View.of(subject.layer).layout.view(technique.scores(*subject))
+    scores = View.of(subject.layer, whole_kernels=False).layout.view(technique.scores(*subject))
     assert isinstance(technique.pattern, BlockPattern)
     return technique.pattern.means(scores).flatten()
 

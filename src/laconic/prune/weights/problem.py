@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from laconic.calibrate import LayerEvidence
+from laconic.calibrate.view import View
 from laconic.prune.weights.patterns import Pattern
 from laconic.prune.weights.technique import energies, pulls
-from laconic.prune.weights.view import View
 from laconic.solve import InputMetric
 from laconic.solve.least_squares import least_squares
 
@@ -44,7 +44,7 @@ class Problem:
     @classmethod
     def of(cls, weight: Tensor, evidence: LayerEvidence, pattern: Pattern, *, damping: float) -> Self:
         """Prepares a layer whose whole second moment is known."""
-        view = View.of(evidence.layer)
+        view = View.of(evidence.layer, whole_kernels=False)
         order = _order(view, energies(evidence), pattern)
         metric = InputMetric.of(evidence.A, damping=damping, order=order)
         G = pulls(evidence)

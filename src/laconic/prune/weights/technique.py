@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate.view import View
 from laconic.core.codings import Half, Sparse
 from laconic.core.edit import Recode
 from laconic.core.errors import ModelError, invalid
 from laconic.prune.weights.patterns import NOfM, Pattern
-from laconic.prune.weights.view import View
 
 
 class Sparsification(ABC):
@@ -101,7 +101,7 @@ def removing(
     technique: Sparsification, weight: Tensor, layer: Layer, scores: Tensor, *, by_row: bool = False
 ) -> Sparse:
     """Returns a weight with the least scores' weights zero, all others as they are."""
-    layout = View.of(layer).layout
+    layout = View.of(layer, whole_kernels=False).layout
     removed = technique.pattern.removed(layout.matrix, technique.sparsity)
     kept = layout.restore(technique.pattern.keep(layout.view(scores), removed, by_row=by_row))
     return stored(technique, weight, layer, kept)
@@ -109,6 +109,6 @@ def removing(
 
 def stored(technique: Sparsification, weight: Tensor, layer: Layer, kept: Tensor) -> Sparse:
     """Returns a weight inside a mask in the fewest bytes that the technique's pattern allows."""
-    layout = View.of(layer).layout
+    layout = View.of(layer, whole_kernels=False).layout
     inner = Half.of(weight) if technique.half else None
     return Sparse.of(weight, kept, inner=inner, layout=layout, **technique.pattern.storage(layout.matrix))

@@ -8,10 +8,10 @@ from typing import final
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate.view import View
 from laconic.core.codings import Sparse
 from laconic.prune.weights.patterns import BlockPattern, Pattern
 from laconic.prune.weights.technique import Sparsification, checked, energies, finite, reached, removing
-from laconic.prune.weights.view import View
 
 
 @final
@@ -40,7 +40,7 @@ class Wanda(Sparsification):
     def scores(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Tensor:
         """Returns `w_ij^2 A_jj`."""
         squares, seen = finite(weight, layer).square(), reached(evidence)
-        return squares if seen is None else squares * View.of(layer).spread(energies(seen))
+        return squares if seen is None else squares * View.of(layer, whole_kernels=False).spread(energies(seen))
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Sparse:
         """Returns the weight with zeros."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from torch import Tensor, nn
 
-from laconic.calibrate import Evidence, Layer, LayerEvidence, calibrate, layers
+from laconic.calibrate import Encoder, Evidence, Layer, LayerEvidence, calibrate, layers
 from laconic.core.coding import Coding
 from laconic.core.codings import Sparse
 from laconic.core.edit import Recode
@@ -20,6 +20,7 @@ from laconic.prune.weights.brain_damage import BrainDamage
 from laconic.prune.weights.compensated import CompensatedSparsity
 from laconic.prune.weights.distribution import ByPrice, Distribution, ErdosRenyiKernel, GlobalScore, Subject, Uniform
 from laconic.prune.weights.magnitude import SmallestWeights
+from laconic.prune.weights.mask_then import MaskThen
 from laconic.prune.weights.patterns import NOfM, Pattern, pattern_of
 from laconic.prune.weights.technique import Sparsification
 from laconic.prune.weights.wanda import Wanda
@@ -42,13 +43,6 @@ SPREADS: dict[str, type[Distribution]] = {
 }
 
 
-class Then(Protocol):
-    """What codes the values between the zeros: any technique that turns a weight into a coding."""
-
-    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Coding:
-        """Returns the weight in another representation."""
-
-
 def sparsify(
     model: nn.Module,
     task: Task,
@@ -58,7 +52,7 @@ def sparsify(
     method: Method = "alternating",
     distribution: Spread | Distribution | None = None,
     half: bool = False,
-    then: Then | None = None,
+    then: Encoder | None = None,
     in_order: bool = False,
     skip: Collection[str] = (),
     evidence: Evidence | None = None,
@@ -96,12 +90,12 @@ def sparsify(
         evidence = calibrate(model, task, gradients=not plain, activations=False)
     subjects = _subjects(model, evidence, skip)
     shares = spread.sparsities(subjects, technique)
-    known = {name: replace(technique, sparsity=shares[name]) for name in subjects}
+    masks = {name: replace(technique, sparsity=shares[name]) for name in subjects}
+    known: dict[str, Encoder] = {n: m if then is None else MaskThen(mask=m, then=then) for n, m in masks.items()}
 
     def encode(weight: Tensor, layer: Layer, seen: LayerEvidence | None) -> Coding:
         seen = _with_gradients(seen, subjects[layer.parameter].evidence)
-        coding = known[layer.parameter].encode(weight, layer, seen)
-        return coding if then is None else _composed(coding, then, layer, seen)
+        return known[layer.parameter].encode(weight, layer, seen)
 
     plan = Plan.of(Recode(name, encode(*subject)) for name, subject in subjects.items())
     return code_in_order(model, plan, task, encode, parameters=list(subjects)) if in_order else plan
@@ -167,10 +161,6 @@ def _with_gradients(seen: LayerEvidence | None, before: LayerEvidence | None) ->
         return seen
     G = before.G
     return replace(seen, gradient_sum=G * seen.positions.reshape(-1, *[1] * (G.dim() - 1)))
-
-
-def _composed(mask: Sparse, then: Then, layer: Layer, seen: LayerEvidence | None) -> Sparse:
-    return replace(mask, inner=then.encode(mask.decode(), layer, seen))
 
 
 def sparsity_of(plan: Plan) -> Mapping[str, float]:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import final
 
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.coding import Coding
+from laconic.calibrate import Encoder, Layer, LayerEvidence
 from laconic.core.codings import Sparse
-from laconic.prune.weights import Sparsification
-
-
-class Encoder(Protocol):
-    """A technique that gives a weight another representation."""
-
-    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Coding:
-        """Returns the weight in it."""
+from laconic.core.edit import Recode
+from laconic.prune.weights.technique import Sparsification
 
 
 @final
@@ -44,3 +37,7 @@ class MaskThen:
         """
         masked = self.mask.encode(weight, layer, evidence)
         return replace(masked, inner=self.then.encode(masked.decode(), layer, evidence))
+
+    def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
+        """Returns `encode` as an edit of the layer's parameter."""
+        return Recode(layer.parameter, self.encode(weight, layer, evidence))
