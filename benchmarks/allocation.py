@@ -40,16 +40,10 @@ FAMILIES: dict[str, tuple[Any, ...] | None] = {
 ROWS = [f"resnet{depth}/{size}/{name}" for depth in (20, 56) for size in SIZES for name in FAMILIES]
 
 
-def of_family(prices: PriceList, family: str) -> PriceList:
-    """Returns the offers of some techniques only."""
-    techniques = FAMILIES[family]
-    kept = [o for o in prices.offers if techniques is None or o.technique is None or o.technique in techniques]
-    return PriceList(offers=tuple(kept), other_bytes=prices.other_bytes, other_macs=prices.other_macs)
-
-
 def chosen(prices: PriceList, family: str, share: float) -> Choice | None:
     """Returns the choice of one row; None where nothing fits."""
-    offered = of_family(prices, family)
+    techniques = FAMILIES[family]
+    offered = prices if techniques is None else prices.among(techniques)
     if family != "uniform_bits":
         try:
             return allocate(offered, Budget(size=share))

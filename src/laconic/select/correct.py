@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from laconic.calibrate.untouched import untouched
 from laconic.core.apply import apply
 from laconic.core.plan import Plan
-from laconic.core.task import Batch, Task
-from laconic.measure import kl_divergence
 from laconic.select.offer import Offer
+from laconic.select.yardstick import Yardstick
 
 BENDS = (1e-3, 1e-2)
 """Predicted nats at which the correction changes its slope."""
@@ -25,63 +23,25 @@ BEND, OFFSET = 0.05, 1.0
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def measured(
-    model: nn.Module, task: Task, offers: Sequence[Offer], count: int, samples: int, *, skip: int
-) -> dict[int, float]:
+def measured(model: nn.Module, offers: Sequence[Offer], count: int, yardstick: Yardstick) -> dict[int, float]:
     """Measures some offers, each alone on the whole model.
 
     Args:
         model: the original.
-        task: its calibration data is read.
         offers: of all layers.
         count: how many are measured.
-        samples: how many are read.
-        skip: how many come before them, unless there are no more than those.
+        yardstick: what measures.
 
     Returns:
         Place in `offers` -> KL(original || changed) in nats a prediction.
     """
-    batches = held_back(task, samples, skip)
-    places = _points(offers, count)
     found: dict[int, float] = {}
-    with untouched(model, gradients=False, seed=0), torch.no_grad():
-        answers = [task.forward(model, batch) for batch in batches]
-        for place in places:
+    with untouched(model, gradients=False, seed=0):
+        for place in _points(offers, count):
             edit = offers[place].edit
             assert edit is not None
-            changed = apply(model, Plan.of([edit]))
-            found[place] = mean_kl(task, changed, batches, answers)
+            found[place] = yardstick.nats(apply(model, Plan.of([edit])))
     return found
-
-
-def held_back(task: Task, samples: int, skip: int) -> list[Batch]:
-    """Returns calibration batches that come after the first `skip` samples; if there are none, the first."""
-    later, seen, taken = [], 0, 0
-    for batch in task.batches("calibrate"):
-        seen += batch.size
-        if seen > skip and taken < samples:
-            later.append(batch)
-            taken += batch.size
-        if taken >= samples:
-            break
-    return later or list(task.batches("calibrate", limit=samples))
-
-
-def mean_kl(task: Task, changed: nn.Module, batches: Iterable[Batch], answers: Iterable[torch.Tensor]) -> float:
-    """Returns the mean KL in nats from the original's answers to a changed model's, over all predictions."""
-    kl = torch.cat(
-        [
-            _distance(task, answer, task.forward(changed, batch)).flatten()
-            for batch, answer in zip(batches, answers, strict=True)
-        ]
-    )
-    return float(kl.mean())
-
-
-def _distance(task: Task, original: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
-    if task.score.regression:  # A normal distribution of variance one around each value.
-        return 0.5 * (original - changed).double().square()
-    return kl_divergence(original, changed)
 
 
 def corrected(offers: Sequence[Offer], points: Mapping[int, float]) -> list[Offer]:

@@ -13,8 +13,10 @@ from laconic.factorize import Factorization
 from laconic.select.offer import Choice
 from laconic.solve import code_in_order
 
+EMPTY = Plan()
 
-def carried_out(model: nn.Module, task: Task, choice: Choice, *, samples: int = 1024) -> Plan:
+
+def carried_out(model: nn.Module, task: Task, choice: Choice, *, beside: Plan = EMPTY, samples: int = 1024) -> Plan:
     """Returns the plan of a choice with every coding made anew, in order, for the inputs that it will have.
 
     Prices are made for one change at a time. Where many layers change, each is better coded for the inputs that the
@@ -24,6 +26,7 @@ def carried_out(model: nn.Module, task: Task, choice: Choice, *, samples: int = 
         model: the original.
         task: its calibration data is read, without labels; the activations of all samples are held at once, twice.
         choice: what becomes of each layer.
+        beside: what else is done to the model, such as rounding its activations; the codings are fitted to that.
         samples: at most so many are read.
 
     Reference:
@@ -36,4 +39,4 @@ def carried_out(model: nn.Module, task: Task, choice: Choice, *, samples: int = 
         assert technique is not None and not isinstance(technique, Factorization)
         return technique.encode(weight, layer, evidence)
 
-    return code_in_order(model, choice.plan, task, encode, parameters=techniques.keys(), samples=samples)
+    return code_in_order(model, choice.plan + beside, task, encode, parameters=techniques.keys(), samples=samples)

@@ -21,4 +21,7 @@ SPARSE_GRIDS: tuple[Technique, ...] = tuple(
 )
 LOW_RANK: tuple[Technique, ...] = (ActivationAwareSVD(),)
 
+FOR_ONNX: tuple[Technique, ...] = (*GRIDS, *CODEBOOKS, *LOW_RANK)
+"""What an ONNX file holds in as few bytes as it takes here; zeros, say, are stored there like any number."""
+
 MENU: tuple[Technique, ...] = (*GRIDS, *CODEBOOKS, *SPARSE, *SPARSE_GRIDS, *LOW_RANK)

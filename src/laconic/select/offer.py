@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import final
 
 from laconic.core.edit import Edit, Recode, Swap
@@ -89,6 +89,10 @@ class PriceList:
     def macs(self) -> float:
         """Multiply-accumulates of one sample as it is."""
         return self.other_macs + sum(found[0].macs for found in self.layers.values())
+
+    def among(self, techniques: Collection[Technique]) -> PriceList:
+        """Returns the offers of some techniques only; every layer as it is stays among them."""
+        return replace(self, offers=tuple(o for o in self.offers if o.technique is None or o.technique in techniques))
 
     def rows(self) -> Iterator[dict[str, str | float | None]]:
         """Yields one JSON object an offer."""

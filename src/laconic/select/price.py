@@ -17,6 +17,7 @@ from laconic.graph import Graph, capture, costs
 from laconic.select.correct import corrected, measured
 from laconic.select.menu import MENU, Technique
 from laconic.select.offer import Offer, PriceList
+from laconic.select.yardstick import Yardstick
 
 RANKS = 8
 """So many ranks of each layer are offered, evenly over its sizes."""
@@ -73,7 +74,8 @@ def price(
         raise ModelError(
             f"price: {type(model).__name__} has no layer with a price; expected one that reaches the output."
         )
-    points = measured(model, task, offers, measure, samples, skip=evidence.samples) if measure else {}
+    yardstick = Yardstick.of(model, task, samples=samples, skip=evidence.samples) if measure else None
+    points = measured(model, offers, measure, yardstick) if yardstick else {}
     priced = {offer.layer for offer in offers}
     return PriceList(
         offers=tuple(corrected(offers, points)),
