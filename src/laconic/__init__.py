@@ -16,7 +16,7 @@ from laconic.core.metric import Metric
 from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
-from laconic.distill import SoftLabels, SquaredError
+from laconic.distill import SoftLabels, SquaredError, student
 from laconic.export.artifact import load_into, verify
 from laconic.factorize import factorize
 from laconic.graph.axes import axes
@@ -71,6 +71,7 @@ __all__ = [
     "refit",
     "share",
     "sparsify",
+    "student",
     "supervised",
     "train",
     "trim_vocabulary",

@@ -36,6 +36,7 @@ from laconic.distill.soft_labels import SoftLabels
 from laconic.distill.soft_tree import Explanation, SoftTree
 from laconic.distill.squared_error import SquaredError
 from laconic.distill.standardised_soft_labels import StandardisedSoftLabels
+from laconic.distill.student import student
 from laconic.distill.sum import Sum, Weighted
 from laconic.distill.top_soft_labels import TopSoftLabels
 from laconic.distill.tree_picture import draw_tree
@@ -119,4 +120,5 @@ __all__ = [
     "into_sklearn",
     "label_loss",
     "overhear",
+    "student",
 ]

@@ -21,12 +21,14 @@ from laconic.graph.axes import axes
 from laconic.graph.blocks import Block, blocks, freed
 from laconic.graph.example import Example, example_inputs
 from laconic.graph.shortening import replacements, shorten, shortening_error
+from laconic.prune.configuration import has_config
 from laconic.prune.cutting import Smaller, refitted, tolerance
 from laconic.prune.depth_choice import BlockMeasure, BlockSavings, Chosen, choose_blocks
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.depth_swaps import swaps
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
+from laconic.prune.renumbered import renumbered
 from laconic.prune.rewriting import rewritings_of
 
 NEAR = 0.02
@@ -45,6 +47,7 @@ def remove_blocks(
     compensate: Literal["weights", "statistics"] | None = "weights",
     samples: int = 1024,
     priced_on: int = 256,
+    renumber: bool = True,
     graph: Graph | None = None,
 ) -> Pruned:
     """Leaves whole blocks out: branches of residual streams, and layers whose output has their input's shape.
@@ -65,6 +68,8 @@ def remove_blocks(
             batch-norm statistics; `"statistics"` alone; or None, nothing.
         samples: at most so many are read for fitting.
         priced_on: at most so many are read for prices.
+        renumber: where the model has a Hugging Face config and nothing but whole members of a module list goes, they
+            leave the list, so that the config can say how many there are. Those after them have other names then.
         graph: of an earlier `capture`.
 
     Raises:
@@ -104,6 +109,8 @@ def remove_blocks(
         found = axes(graph)
         fitted = refit(found, {}, inputs, weights=compensate == "weights", shorter=shorten(graph, chosen.blocks))
         shallower = refitted(model, shallower, fitted)
+    if renumber and chosen.blocks and has_config(model):
+        shallower = renumbered(model, shallower, args, kwargs)
     after = costs(capture(shallower.model, args, kwargs))
     before = costs(graph)
     return Pruned(
@@ -207,7 +214,7 @@ def _chosen(
     found = blocks(graph)
     if not found:
         raise ModelError(f"remove_blocks: {graph.name} has no branch or layer that it could do without.")
-    free = _free(graph, found, keep)
+    free = free_blocks(graph, found, keep)
     if names is not None:
         chosen = [_named(found, name) for name in names]
         steps = [prices.of(chosen[:i]) for i in range(len(chosen) + 1)]
@@ -217,7 +224,7 @@ def _chosen(
     return choose_blocks(free, prices.of, savings, wanted)
 
 
-def _free(graph: Graph, found: Sequence[Block], keep: Sequence[str]) -> list[Block]:
+def free_blocks(graph: Graph, found: Sequence[Block], keep: Sequence[str]) -> list[Block]:
     """Returns the blocks that no pattern keeps."""
     known = [name for aliases in graph.aliases.values() for name in aliases]
     for pattern in keep:

@@ -34,6 +34,7 @@ class Pruned:
         after: costs of the smaller model.
         notes: what the user should know: a ratio that was not reached, axes that nothing could price.
         removed: name of each block that is gone -> the measured price it added, in nats with a task.
+        original: the analysis of the original where `axes` is that of a step on the way, such as after blocks are gone.
     """
 
     model: nn.Module
@@ -47,6 +48,7 @@ class Pruned:
     after: Costs
     notes: tuple[str, ...] = ()
     removed: Mapping[str, float] = field(default_factory=dict)
+    original: Axes | None = None
 
     @property
     def macs_ratio(self) -> float:
@@ -74,7 +76,7 @@ class Pruned:
             ModelError: it is a graph that cannot be written down; the notes say why.
             ArtifactError: the disk is full, or the folder cannot be written or holds something else.
         """
-        graph = self.axes.graph
+        graph = (self.original or self.axes).graph
         return save_pruned(
             folder, graph.name, graph.tensors, model or self.model, plan or self.plan, kind=self.kind, notes=self.notes
         )

@@ -108,14 +108,16 @@ def jointly(
     task = data if isinstance(data, Task) else None
     device = next((p.device for p in graph.parameters.values()), torch.device("cpu"))
     prices = Prices(graph, task, batches_of(task or (args, kwargs), device, PRICED_ON))
-    order = tuple(remove_blocks(model, data, ratio=ratio, of=of, keep=keep, compensate=None, graph=graph).removed)
+    order = tuple(remove_blocks(model, data, ratio=ratio, of=of, keep=keep, compensate=None, renumber=False, graph=graph).removed)
     tried = [*_narrowed(narrow, model, ratio)]
     for count in sorted({round(share * len(order)) for share in SHARES} - {0}):
-        shorter = remove_blocks(model, data, names=order[:count], compensate=compensate, samples=samples, graph=graph)
+        shorter = remove_blocks(
+            model, data, names=order[:count], compensate=compensate, samples=samples, renumber=False, graph=graph
+        )
         kept = shorter.macs_ratio if of == "macs" else shorter.parameters_ratio
         left = 1 - (1 - ratio) / kept
         if left > 0:
-            tried += [_together(shorter, narrower) for narrower in _narrowed(narrow, shorter.model, left)]
+            tried += [together(shorter, narrower) for narrower in _narrowed(narrow, shorter.model, left)]
         if left <= 0 or not tried:
             tried.append(shorter)
     if not tried:
@@ -139,9 +141,15 @@ def present(patterns: Sequence[str], model: nn.Module) -> list[str]:
     return [pattern for pattern in patterns if fnmatch.filter(names, pattern)]
 
 
-def _together(shorter: Pruned, narrower: Pruned) -> Pruned:
+def together(shorter: Pruned, narrower: Pruned) -> Pruned:
     """Returns one record of two steps."""
-    second = replace(narrower, plan=shorter.plan + narrower.plan, before=shorter.before, removed=shorter.removed)
+    second = replace(
+        narrower,
+        plan=shorter.plan + narrower.plan,
+        before=shorter.before,
+        removed=shorter.removed,
+        original=shorter.axes,
+    )
     if shorter.kind == "module":
         return replace(second, error=max(shorter.error, narrower.error))
     return replace(second, kind="graph", why=shorter.why, error=max(shorter.error, narrower.error))
