@@ -84,6 +84,11 @@ def sparse_samples(weight: Tensor) -> dict[str, Coding]:
         "sparse in blocks, cut off": Sparse.of(weight, rows, block=(2, 4)),
         "mask, then grid": Sparse.of(weight, large, inner=symmetric(weight, 3, 0, 4)),
         "mask, then asymmetric grid": Sparse.of(weight, large, inner=asymmetric(weight, 8, None)),
+        "mask, then learned values of inner channels": Sparse.of(
+            weight, few, inner=words(weight, words=4, length=1, axis=1)
+        ),
+        "mask, then words": Sparse.of(weight, few, inner=words(weight, words=9, length=4)),
+        "mask, then sums of words": Sparse.of(weight, large, inner=words(weight, words=5, length=2, stages=2)),
         "all zero": Sparse.of(torch.zeros(2, 3)),
         "sparse without dimension": Sparse.of(torch.tensor(0.3)),
         "sparse without element": Sparse.of(torch.zeros(3, 0)),
@@ -124,13 +129,15 @@ def values(weight: Tensor, format_: Format, group_size: int | None = None, *, po
     return ValueGrid.fit(weight, format=format_, blocks=blocks, scale=stored)
 
 
-def words(weight: Tensor, *, words: int, length: int, stages: int = 1, rows: int = 6, scaled: bool = True) -> Codebook:
+def words(
+    weight: Tensor, *, words: int, length: int, stages: int = 1, rows: int = 6, scaled: bool = True, axis: int = 0
+) -> Codebook:
     """A codebook of random words."""
     generator = torch.Generator().manual_seed(1)
-    blocks = Blocks(shape=tuple(weight.shape), axis=0, group_size=length)
-    books = torch.randn(stages, -(-len(weight) // rows), words, length, generator=generator).half()
+    blocks = Blocks(shape=tuple(weight.shape), axis=axis, group_size=length)
+    books = torch.randn(stages, -(-blocks.channels // rows), words, length, generator=generator).half()
     codes = torch.randint(0, words, (stages, blocks.count), generator=generator)
-    scale = torch.linspace(0.5, 2, len(weight)) if scaled else None
+    scale = torch.linspace(0.5, 2, blocks.channels) if scaled else None
     return Codebook.of(vectors=blocks, rows=rows, books=books, scale=scale, codes=codes)
 
 

@@ -9,7 +9,7 @@ LARGEST = 2**23  # Distances held at a time.
 ROUNDS = 2  # In which every stage's word is chosen anew, all others as they are.
 
 
-def nearest_words(values: Tensor, books: Tensor) -> Tensor:
+def nearest_words(values: Tensor, books: Tensor, there: Tensor | None = None, metric: Tensor | None = None) -> Tensor:
     """Returns which words are nearest to vectors; of several stages, whose sums are.
 
     With one stage the words are the nearest ones. With several they are chosen greedily, one stage after the other, and
@@ -18,6 +18,8 @@ def nearest_words(values: Tensor, books: Tensor) -> Tensor:
     Args:
         values: float32 `[tables, vectors, length]`.
         books: float32 `[stages, tables, words, length]`.
+        there: 0 where words are taken for zero whatever they say, otherwise 1; like `values`. None: all 1.
+        metric: beside `there`: an error `e` costs `e metric e^T`, symmetric `[tables, length, length]`. None: `|e|^2`.
 
     Returns:
         int64 `[stages, tables, vectors]`.
@@ -33,24 +35,42 @@ def nearest_words(values: Tensor, books: Tensor) -> Tensor:
     left = values
     codes = []
     for book in books:
-        codes.append(nearest_word(left, book))
-        left = left - _taken(book, codes[-1])
+        codes.append(nearest_word(left, book, there, metric))
+        left = left - _taken(book, codes[-1], there)
     for _ in range(ROUNDS if len(books) > 1 else 0):
         for stage, book in enumerate(books):
-            left = left + _taken(book, codes[stage])
-            codes[stage] = nearest_word(left, book)
-            left = left - _taken(book, codes[stage])
+            left = left + _taken(book, codes[stage], there)
+            codes[stage] = nearest_word(left, book, there, metric)
+            left = left - _taken(book, codes[stage], there)
     return torch.stack(codes)
 
 
-def nearest_word(values: Tensor, words: Tensor) -> Tensor:
+def nearest_word(values: Tensor, words: Tensor, there: Tensor | None = None, metric: Tensor | None = None) -> Tensor:
     """Returns the nearest word of one stage: `[tables, vectors, length]` and `[tables, words, length]` to int64."""
     if words.shape[2] == 1:
         return _nearest_number(values[:, :, 0].contiguous(), words[:, :, 0])
-    sizes, turned = words.square().sum(2)[:, None, :], words.mT
+    if there is None:
+        sizes, factor, turned = words.square().sum(2)[:, None, :], -2.0, words.mT
+    else:
+        sizes, factor = torch.zeros(()), 1.0
+        values, turned = _by_what_is_there(values, words, there, metric)
     step = max(1, LARGEST // max(1, len(words) * words.shape[1]))
-    parts = [torch.baddbmm(sizes, part, turned, alpha=-2).argmin(2) for part in torch.split(values, step, 1)]
+    parts = [torch.baddbmm(sizes, part, turned, alpha=factor).argmin(2) for part in torch.split(values, step, 1)]
     return torch.cat(parts, 1)
+
+
+def _by_what_is_there(values: Tensor, words: Tensor, there: Tensor, metric: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Returns matrices whose product is what each word costs each vector, up to a constant of the vector.
+
+    `(v - m w) M (v - m w)^T = -2 ((v M) m) w^T + (m m^T M) . (w w^T) + ...`, with `m` for what is there.
+    """
+    if metric is None:
+        counts, squares = there, words.square()
+    else:
+        values = values @ metric
+        counts = (there[..., :, None] * metric[:, None] * there[..., None, :]).flatten(2)
+        squares = (words[..., :, None] * words[..., None, :]).flatten(2)
+    return torch.cat((values * there, counts), 2), torch.cat((-2 * words, squares), 2).mT
 
 
 def _nearest_number(values: Tensor, words: Tensor) -> Tensor:
@@ -59,5 +79,6 @@ def _nearest_number(values: Tensor, words: Tensor) -> Tensor:
     return order.gather(1, torch.searchsorted(middles, values))
 
 
-def _taken(words: Tensor, codes: Tensor) -> Tensor:
-    return words.gather(1, codes[:, :, None].expand(-1, -1, words.shape[2]))
+def _taken(words: Tensor, codes: Tensor, there: Tensor | None) -> Tensor:
+    taken = words.gather(1, codes[:, :, None].expand(-1, -1, words.shape[2]))
+    return taken if there is None else taken * there

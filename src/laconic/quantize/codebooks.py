@@ -14,7 +14,7 @@ from torch.nn import functional
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.bits import packed_size
 from laconic.core.blocks import Blocks
-from laconic.core.codings import Codebook
+from laconic.core.codings import Codebook, Sparse
 from laconic.core.errors import ModelError, invalid
 from laconic.core.nearest import nearest_words
 from laconic.quantize.clusters import number_words, vector_words
@@ -72,11 +72,41 @@ class Words:
             )
 
 
-def learnt(weight: Tensor, layer: Layer, evidence: LayerEvidence | None, words: Words, seed: int) -> Codebook:
+def coded(
+    weight: Tensor,
+    layer: Layer,
+    evidence: LayerEvidence | None,
+    words: Words,
+    *,
+    damping: float,
+    rounds: int | None,
+    keep_zeros: bool,
+) -> Codebook | Sparse:
+    """Returns the weight as words, compensated as far as the evidence allows.
+
+    Args:
+        weight: finite.
+        layer: its layer.
+        evidence: what passed through it.
+        words: what there are.
+        damping: added to the diagonal of `A`, as a share of its mean.
+        rounds: of refitting words and choosing them anew; None: nearest words.
+        keep_zeros: whether zeros stay, inside a mask.
+    """
+    kept = weight.detach().cpu() != 0 if keep_zeros else None
+    found = learnt(weight, layer, evidence, words, 0, kept)
+    if rounds is not None and evidence is not None and evidence.A.dim() == 3 and bool(evidence.A.any()):
+        found = compensated(found, weight, evidence, damping=damping, rounds=rounds, kept=kept)
+    return found if kept is None else Sparse.around(found, kept)
+
+
+def learnt(
+    weight: Tensor, layer: Layer, evidence: LayerEvidence | None, words: Words, seed: int, kept: Tensor | None = None
+) -> Codebook:
     """Returns the weight with words by k-means, each vector at the nearest one.
 
     Elements weigh as the diagonals of the second moments of inputs and, where known, of output gradients say, times the
-    square of their channel's scale.
+    square of their channel's scale. What `kept`, bool of the weight's shape, leaves out counts for nothing.
 
     Raises:
         ModelError: the weight holds NaN or infinity.
@@ -84,17 +114,28 @@ def learnt(weight: Tensor, layer: Layer, evidence: LayerEvidence | None, words: 
     if not weight.isfinite().all():
         raise ModelError(f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
     weight, vectors = weight.detach().cpu().float(), words.vectors(layer)
-    scale = _stored(_sizes(weight, vectors)) if words.scaled else None
+    kept = torch.ones(layer.shape, dtype=torch.bool) if kept is None else kept
+    scale = _stored(_sizes(weight, vectors, kept)) if words.scaled else None
     spread = _by_vector(vectors, torch.ones(vectors.channels) if scale is None else scale.float())
     values = vectors.split(weight) / spread
-    mass = vectors.split(_mass(layer, evidence)) * (spread / spread.max()).square()
+    mass = vectors.split(_mass(layer, evidence) * kept) * (spread / spread.max()).square()
     rows = words.rows or max(vectors.channels, 1)
     books = _books(values, mass, words, rows * (len(values) // max(vectors.channels, 1)), seed)
     blank = torch.zeros(words.stages, vectors.count, dtype=torch.uint8)
-    return Codebook.of(vectors=vectors, rows=rows, books=_stored(books), scale=scale, codes=blank).encode(weight)
+    return Codebook.of(vectors=vectors, rows=rows, books=_stored(books), scale=scale, codes=blank).encode_within(
+        weight, kept
+    )
 
 
-def compensated(plain: Codebook, weight: Tensor, evidence: LayerEvidence, *, damping: float, rounds: int) -> Codebook:
+def compensated(
+    plain: Codebook,
+    weight: Tensor,
+    evidence: LayerEvidence,
+    *,
+    damping: float,
+    rounds: int,
+    kept: Tensor | None = None,
+) -> Codebook:
     """Returns the weight with words chosen one vector of inputs after the other, errors passed on, and words refitted.
 
     Outputs share words, so it matters how much each counts: as the mean square of its gradient says, or all alike where
@@ -106,6 +147,7 @@ def compensated(plain: Codebook, weight: Tensor, evidence: LayerEvidence, *, dam
         evidence: with the whole second moment of the inputs.
         damping: added to its diagonal, as a share of its mean.
         rounds: of refitting words and choosing them anew.
+        kept: bool, of the weight's shape; where it is false the weight is zero and stays so. None: all are kept.
 
     Returns:
         The better one of what was found and the plain one, at the layer's output. The plain one where vectors are no
@@ -115,7 +157,7 @@ def compensated(plain: Codebook, weight: Tensor, evidence: LayerEvidence, *, dam
     places, share = _places(layer, plain.vectors), _shares(layer, evidence)
     if places is None:
         return plain
-    search = _Search.of(plain, weight, evidence, places, share, damping)
+    search = _Search.of(plain, weight, evidence, places, share, damping, kept)
     search.first()
     for _ in range(rounds):
         search.refit()
@@ -123,7 +165,8 @@ def compensated(plain: Codebook, weight: Tensor, evidence: LayerEvidence, *, dam
     search.refit()
     found = search.coding(plain)
     moment, size = moment.float(), weight.abs().max().clamp_min(HALF.tiny)
-    changes = [layer.matrix((coding.decode() - weight) / size) for coding in (plain, found)]
+    held = [coding.decode() if kept is None else coding.decode() * kept for coding in (plain, found)]
+    changes = [layer.matrix((values - weight) / size) for values in held]
     errors = [float(((change @ moment * change).sum(2) * share).sum()) for change in changes]
     return found if errors[1] < errors[0] else plain
 
@@ -141,6 +184,7 @@ class _Search:
         table: likewise.
         books: `[stages, tables, words, length]`.
         codes: `[stages, groups, vectors of an output, outputs]`.
+        there: 1 where words count, 0 where the weight is and stays zero, like `target`; None: all count.
         projected: what the codes stand for, like `target`.
     """
 
@@ -152,11 +196,19 @@ class _Search:
     table: Tensor
     books: Tensor
     codes: Tensor
+    there: Tensor | None
     projected: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     @classmethod
     def of(
-        cls, plain: Codebook, weight: Tensor, evidence: LayerEvidence, places: Tensor, share: Tensor, damping: float
+        cls,
+        plain: Codebook,
+        weight: Tensor,
+        evidence: LayerEvidence,
+        places: Tensor,
+        share: Tensor,
+        damping: float,
+        kept: Tensor | None,
     ) -> _Search:
         """Lays everything out in the metric's order."""
         moment, layer = evidence.A, evidence.layer
@@ -168,8 +220,12 @@ class _Search:
         arranged = places.mT.gather(1, order[:, :, None].expand(-1, -1, places.shape[1]))
         channels = places[:, :, 0] // (plain.vectors.count // plain.vectors.channels)
         scale = torch.ones(channels.shape) if plain.scale is None else plain.scale.float()[channels]
+
+        def arranged_by_inputs(values: Tensor) -> Tensor:
+            return metric.arrange(functional.pad(layer.matrix(values), (0, missing)))
+
         return cls(
-            target=metric.arrange(functional.pad(layer.matrix(weight), (0, missing))),
+            target=arranged_by_inputs(weight),
             metric=metric,
             places=arranged,
             scale=scale,
@@ -177,6 +233,7 @@ class _Search:
             table=channels // plain.rows,
             books=plain.books.float(),
             codes=torch.zeros(plain.stages, *arranged.shape, dtype=torch.int64),
+            there=None if kept is None else arranged_by_inputs(kept.float()),
         )
 
     @property
@@ -194,15 +251,20 @@ class _Search:
     def _choose(self, wanted: Tensor, place: int, pull: Tensor) -> Tensor:
         """The rule: words nearest in the metric's sense; notes their codes."""
         values = (wanted / self.scale[:, None]).mT
+        there = None if self.there is None else self.there[:, place : place + self._length]
         if self._length == 1 and len(self.books) == 1:
             codes = self._nearest_numbers(values)
-        else:
+        elif there is None:
             codes = nearest_words(values @ pull, self.books @ pull)
+        else:
+            books = self.books.expand(-1, len(values), -1, -1)
+            codes = nearest_words(values, books, there.mT, pull @ pull.mT)
         at = self.codes[:, :, place // self._length] = codes
         books = self.books.flatten(1, 2)
         first = self.table * self.books.shape[2]
         total = torch.stack([book[code + first] for book, code in zip(books, at, strict=True)]).sum(0)
-        return (total * self.scale[:, :, None]).mT
+        chosen = (total * self.scale[:, :, None]).mT
+        return chosen if there is None else chosen * there
 
     def _nearest_numbers(self, values: Tensor) -> Tensor:
         if self.books.shape[1] == 1:
@@ -213,7 +275,7 @@ class _Search:
     def refit(self) -> None:
         """Moves the words to where the error is least, codes as they are."""
         moment = self.metric.single
-        curvature = moment.diagonal(dim1=1, dim2=2)[:, :, None] * self.scale[:, None]
+        curvature = moment.diagonal(dim1=1, dim2=2)[:, :, None] * self.scale[:, None]  # `_gathered` leaves out the rest
         self.books = conjugate_gradients(
             lambda books: self._gathered(moment @ self._built(books)),
             self._gathered(self._pulled),
@@ -236,12 +298,13 @@ class _Search:
         flat = (self.books if books is None else books).flatten(1, 2)
         total = torch.stack([book[words] for book, words in zip(flat, self._words, strict=True)]).sum(0)
         groups, count, outputs = self.places.shape
-        return total.view(groups, count, outputs, -1).mT.reshape(groups, -1, outputs) * self.scale[:, None]
+        built = total.view(groups, count, outputs, -1).mT.reshape(groups, -1, outputs) * self.scale[:, None]
+        return built if self.there is None else built * self.there
 
     def _gathered(self, arranged: Tensor) -> Tensor:
         """The transpose of `_built`, by outputs' shares: what belongs to each word, summed; like `books`."""
         groups, count, _ = self.places.shape
-        arranged = arranged * self.share[:, None]
+        arranged = arranged * (self.share[:, None] if self.there is None else self.share[:, None] * self.there)
         vectors = (arranged * self.scale[:, None]).view(groups, count, self._length, -1).mT.reshape(-1, self._length)
         total = torch.zeros_like(self.books).flatten(1, 2)
         for sums, words in zip(total, self._words, strict=True):
@@ -275,6 +338,8 @@ def _books(values: Tensor, mass: Tensor, words: Words, together: int, seed: int)
     generator, tables, together = torch.Generator().manual_seed(seed), [], max(together, 1)
     for part, share in zip(torch.split(values, together), torch.split(mass, together), strict=True):
         stages, most = [], MOST_NUMBERS if words.length == 1 else VECTORS_A_WORD * 2**words.bits
+        counted = share.any(1)
+        part, share = (part[counted], share[counted]) if counted.any() else (part, share + 1)
         step = math.ceil(len(part) / most)
         left, share = part[::step], share[::step]
         for _ in range(words.stages):
@@ -311,10 +376,11 @@ def _relative(moment: Tensor) -> Tensor:
     return (energy / mean + 0.01).float() if mean > 0 else torch.ones(energy.shape)
 
 
-def _sizes(weight: Tensor, vectors: Blocks) -> Tensor:
-    """The root mean square of each channel; one where that is (next to) nothing."""
+def _sizes(weight: Tensor, vectors: Blocks, kept: Tensor) -> Tensor:
+    """The root mean square of what is kept of each channel; one where that is (next to) nothing."""
     channels = Blocks(shape=vectors.shape, axis=vectors.axis)
-    sizes = channels.split(weight).double().square().mean(1).sqrt().float()
+    counts = channels.split(kept.double()).sum(1).clamp_min(1)
+    sizes = (channels.split(weight).double().square().sum(1) / counts).sqrt().float()
     return torch.where(sizes > 1e-25, sizes, torch.ones_like(sizes))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.blocks import Blocks
-from laconic.core.codings import ValueGrid
+from laconic.core.codings import Sparse, ValueGrid
 from laconic.core.codings.value_grid import EXPONENT_BIAS, midpoints
 from laconic.core.edit import Recode
 from laconic.core.errors import ModelError, invalid
@@ -42,6 +42,7 @@ class RoundToValues:
         compensate: False rounds each weight to its nearest value.
         damping: added to the diagonal of `A`, as a share of its mean; more for less trust in the calibration data.
         rounds: of fitting scales and codes to each other.
+        keep_zeros: weights that are zero stay zero, whether or not the format has a zero, and count for nothing else.
 
     Guarantees:
         No output channel (with `per="tensor"`: the whole layer) changes its output on the calibration data by more than
@@ -64,6 +65,7 @@ class RoundToValues:
     compensate: bool = True
     damping: float = 0.01
     rounds: int = 1
+    keep_zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.per not in ("tensor", "channel") and not (isinstance(self.per, int) and self.per > 0):
@@ -75,8 +77,8 @@ class RoundToValues:
         if self.rounds < 0:
             raise invalid("quantize.RoundToValues.rounds", self.rounds, "a whole number of at least 0")
 
-    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> ValueGrid:
-        """Returns the weight in the format.
+    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> ValueGrid | Sparse:
+        """Returns the weight in the format; inside a mask where zeros stay that the format does not have.
 
         Args:
             weight: shape `layer.shape`, finite.
@@ -91,16 +93,22 @@ class RoundToValues:
                 f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
             )
         weight = weight.detach().cpu().float()
+        kept = weight != 0 if self.keep_zeros else None
+        found = self._found(weight, layer, evidence, kept)
+        return found if kept is None or 0.0 in self.format.values else Sparse.around(found, kept)
+
+    def _found(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None, kept: Tensor | None) -> ValueGrid:
         blocks = RoundToNearest(per=self.per).blocks(layer)
         moment = None if evidence is None or not evidence.A.any() else evidence.A
         error = squared if moment is None else weighed(blocks, layer, through(moment))
-        plain = self._plain(weight, blocks, error)
+        plain = self._plain(weight, blocks, error, torch.ones(()) if kept is None else blocks.split(kept.float()))
         if moment is None or moment.dim() == 2 or not self.compensate:
             return plain
         view = View(layer, blocks, InputMetric.of(moment, damping=self.damping))
         starts = [self._stored(plain.steps * stretch, plain.scale.dtype) for stretch in self._stretches]
-        found = [self._searched(view, weight, replace(plain, scale=start)) for start in starts]
-        return best(plain, found, weight, layer, moment)
+        free = None if kept is None else view.arrange(kept.float())
+        found = [self._searched(view, weight, replace(plain, scale=start), free) for start in starts]
+        return best(plain, found, weight, layer, moment, kept)
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
         """Returns `encode` as an edit of the layer's parameter."""
@@ -120,9 +128,9 @@ class RoundToValues:
             return torch.tensor([1.0, 0.5, 0.25])
         return torch.linspace(0.1, 1, 13) if len(self.format.values) <= FEW else torch.linspace(0.4, 1, 7)
 
-    def _plain(self, weight: Tensor, blocks: Blocks, error: Error) -> ValueGrid:
-        """Returns the nearest values under the best scales found."""
-        values = blocks.split(weight)
+    def _plain(self, weight: Tensor, blocks: Blocks, error: Error, there: Tensor) -> ValueGrid:
+        """Returns the nearest values under the best scales found; they count where `there`, by blocks, is one."""
+        values = blocks.split(weight).contiguous()
         widest = _reaching(values, self.format)
         if self.scale == "power_of_two":
             widest = torch.exp2(widest.log2().ceil())
@@ -130,11 +138,11 @@ class RoundToValues:
         scale, least = widest, torch.full_like(widest, torch.inf)
         for share in self._shares:
             tried = (widest * share).clamp_min(SMALLEST)[:, None]
-            levels = table[torch.bucketize(values / tried, middle)]
+            levels = table[torch.bucketize(values / tried, middle)] * there
             if self.scale == "float":
                 tried = _least_squares(levels, values, tried)
                 if len(table) <= FEW:
-                    levels = table[torch.bucketize(values / tried, middle)]
+                    levels = table[torch.bucketize(values / tried, middle)] * there
             cost = error(levels * tried - values)
             scale, least = torch.where(cost < least, tried[:, 0], scale), torch.minimum(cost, least)
         return ValueGrid.fit(weight, format=self.format, blocks=blocks, scale=self._stored(scale))
@@ -149,15 +157,15 @@ class RoundToValues:
             dtype = torch.float16 if fits else torch.float32
         return scale.clamp(HALF.tiny, HALF.max).half() if dtype == torch.float16 else scale
 
-    def _searched(self, view: View, weight: Tensor, grid: ValueGrid) -> ValueGrid:
+    def _searched(self, view: View, weight: Tensor, grid: ValueGrid, free: Tensor | None) -> ValueGrid:
         target, dtype = view.arrange(weight), grid.scale.dtype
-        projected = compensate(target, view.metric, _rule(view, grid))
+        projected = compensate(target, view.metric, _rule(view, grid, free))
         for _ in range(self.rounds):
             levels = projected / view.spread(grid.steps)
             if self.scale == "float":
                 steps = fitted(view, target, levels, grid.steps)
                 grid = replace(grid, scale=self._stored(torch.where(steps > 0, steps, grid.steps), dtype))
-            projected = refine(target, levels * view.spread(grid.steps), view.metric, _rule(view, grid))
+            projected = refine(target, levels * view.spread(grid.steps), view.metric, _rule(view, grid, free))
         return grid.encode(view.restore(projected))
 
 
@@ -167,12 +175,13 @@ MXFP4 = RoundToValues(format=FP4_E2M1, per=MX_BLOCK, scale="power_of_two")
 MXINT8 = RoundToValues(format=INT8, per=MX_BLOCK, scale="power_of_two")
 
 
-def _rule(view: View, grid: ValueGrid) -> Rule:
+def _rule(view: View, grid: ValueGrid, free: Tensor | None) -> Rule:
     scales, table, middle = view.spread(grid.steps), grid.format.table, midpoints(grid.format)
 
     def nearest(wanted: Tensor, place: int) -> Tensor:
         scale = scales[:, place]
-        return table[torch.bucketize(wanted / scale, middle)] * scale
+        found = table[torch.bucketize(wanted / scale, middle)] * scale
+        return found if free is None else found * free[:, place]
 
     return nearest
 

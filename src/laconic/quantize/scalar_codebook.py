@@ -8,10 +8,10 @@ from typing import final
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.codings import Codebook
+from laconic.core.codings import Codebook, Sparse
 from laconic.core.edit import Recode
 from laconic.core.errors import invalid
-from laconic.quantize.codebooks import Words, compensated, learnt
+from laconic.quantize.codebooks import Words, coded
 
 
 @final
@@ -32,6 +32,8 @@ class ScalarCodebook:
         compensate: False gives each weight the nearest value.
         damping: added to the diagonal of `A`, as a share of its mean; more for less trust in the calibration data.
         rounds: of refitting values and choosing them anew.
+        keep_zeros: weights that are zero stay zero, inside a mask, and count for nothing else; codes are stored for
+            the rest alone.
 
     Guarantees:
         The layer's output changes no more on the calibration data than with k-means and nearest values.
@@ -53,6 +55,7 @@ class ScalarCodebook:
     compensate: bool = True
     damping: float = 0.01
     rounds: int = 1
+    keep_zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in range(1, 9):
@@ -64,7 +67,7 @@ class ScalarCodebook:
         if self.rounds < 0:
             raise invalid("quantize.ScalarCodebook.rounds", self.rounds, "a whole number of at least 0")
 
-    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Codebook:
+    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Codebook | Sparse:
         """Returns the weight as learned values.
 
         Args:
@@ -78,10 +81,8 @@ class ScalarCodebook:
         """
         words = Words(bits=self.bits, rows=self.rows, scaled=self.scaled)
         words.check(layer, "quantize.ScalarCodebook")
-        plain = learnt(weight, layer, evidence, words, seed=0)
-        if evidence is None or not self.compensate or evidence.A.dim() == 2 or not evidence.A.any():
-            return plain
-        return compensated(plain, weight, evidence, damping=self.damping, rounds=self.rounds)
+        rounds = self.rounds if self.compensate else None
+        return coded(weight, layer, evidence, words, damping=self.damping, rounds=rounds, keep_zeros=self.keep_zeros)
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
         """Returns `encode` as an edit of the layer's parameter."""

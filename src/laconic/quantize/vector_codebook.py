@@ -8,10 +8,10 @@ from typing import final
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.codings import Codebook
+from laconic.core.codings import Codebook, Sparse
 from laconic.core.edit import Recode
 from laconic.core.errors import invalid
-from laconic.quantize.codebooks import Words, compensated, learnt
+from laconic.quantize.codebooks import Words, coded
 
 
 @final
@@ -31,6 +31,8 @@ class VectorCodebook:
         scaled: divide each channel by its root mean square first, and store that.
         damping: added to the diagonal of `A`, as a share of its mean; more for less trust in the calibration data.
         rounds: of refitting words and choosing them anew; 0 and no `A`: the nearest words.
+        keep_zeros: weights that are zero stay zero, inside a mask, and count for nothing else; codes are stored for
+            the rest alone.
 
     Guarantees:
         The layer's output changes no more on the calibration data than with k-means and nearest words.
@@ -53,6 +55,7 @@ class VectorCodebook:
     scaled: bool = True
     damping: float = 0.01
     rounds: int = 1
+    keep_zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.bits not in range(1, 9):
@@ -66,7 +69,7 @@ class VectorCodebook:
         if self.rounds < 0:
             raise invalid("quantize.VectorCodebook.rounds", self.rounds, "a whole number of at least 0")
 
-    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Codebook:
+    def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Codebook | Sparse:
         """Returns the weight as words.
 
         Args:
@@ -80,10 +83,9 @@ class VectorCodebook:
         """
         words = Words(bits=self.bits, length=self.length, stages=self.stages, scaled=self.scaled)
         words.check(layer, "quantize.VectorCodebook")
-        plain = learnt(weight, layer, evidence, words, seed=0)
-        if evidence is None or evidence.A.dim() == 2 or not evidence.A.any():
-            return plain
-        return compensated(plain, weight, evidence, damping=self.damping, rounds=self.rounds)
+        return coded(
+            weight, layer, evidence, words, damping=self.damping, rounds=self.rounds, keep_zeros=self.keep_zeros
+        )
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
         """Returns `encode` as an edit of the layer's parameter."""

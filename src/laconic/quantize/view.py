@@ -76,7 +76,9 @@ def _usable(found: Tensor, scale: Tensor) -> Tensor:
     return torch.where(found.isfinite() & (found.abs() > SMALLEST), found, scale)
 
 
-def best(plain: Grid, found: Iterable[Grid], weight: Tensor, layer: Layer, moment: Tensor) -> Grid:
+def best(
+    plain: Grid, found: Iterable[Grid], weight: Tensor, layer: Layer, moment: Tensor, kept: Tensor | None = None
+) -> Grid:
     """Takes each channel from the grid that changes its output least, in doubt from the plain one.
 
     Args:
@@ -85,14 +87,16 @@ def best(plain: Grid, found: Iterable[Grid], weight: Tensor, layer: Layer, momen
         weight: the original.
         layer: whose weight it is.
         moment: second moment of its inputs, `[groups, inputs, inputs]`.
+        kept: where the grid's values count, bool of the weight's shape; None: everywhere.
     """
     channels = Blocks(shape=plain.shape, axis=plain.blocks.axis)
     error = weighed(channels, layer, partial(torch.matmul, other=moment.float()))
     original, values, scale = channels.split(weight), channels.split(plain.decode()), plain.scale
-    least = error(values - original)
+    there = torch.ones(()) if kept is None else channels.split(kept.float())
+    least = error(values * there - original)
     for grid in found:
         candidate = channels.split(grid.decode())
-        cost = error(candidate - original)
+        cost = error(candidate * there - original)
         better = cost < least
         least = torch.where(better, cost, least)
         values = torch.where(better[:, None], candidate, values)

@@ -1,5 +1,7 @@
 """Words of learned tables."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -93,6 +95,29 @@ def test_choosing_words_anew_never_adds_error_to_greedy_sums() -> None:
     assert mine.square().sum() < 0.98 * left.square().sum()
 
 
+@pytest.mark.parametrize("stages", [1, 2])
+def test_words_nearest_in_a_metric_where_some_elements_count_as_zero(stages: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values, books = torch.randn(2, 30, 3, generator=generator), torch.randn(stages, 2, 6, 3, generator=generator)
+    there = (torch.rand(2, 30, 3, generator=generator) < 0.6).float()
+    mixed = torch.randn(2, 3, 3, generator=generator)
+    metric = mixed @ mixed.mT
+
+    def cost(table: int, vector: int, *chosen: int) -> float:
+        word = sum(books[stage, table, code] for stage, code in enumerate(chosen))
+        error = (values[table, vector] - there[table, vector] * word).double()
+        return float(error @ metric[table].double() @ error)
+
+    codes = nearest_words(values, books, there, metric)
+    for table, vector in itertools.product(range(2), range(30)):
+        mine = [int(code) for code in codes[:, table, vector]]
+        for stage in range(stages):  # No other word of one stage is better.
+            for other in range(6):
+                changed = [other if place == stage else code for place, code in enumerate(mine)]
+                if stage == stages - 1:
+                    assert cost(table, vector, *mine) <= cost(table, vector, *changed) * (1 + 1e-4) + 1e-5
+
+
 def test_words_are_found_in_pieces_as_they_are_at_once(monkeypatch) -> None:
     values, books = torch.randn(1, 100, 3), torch.randn(1, 1, 7, 3)
     whole = nearest_words(values, books)
@@ -103,8 +128,8 @@ def test_words_are_found_in_pieces_as_they_are_at_once(monkeypatch) -> None:
 def test_size_is_codes_tables_and_scales() -> None:
     coding = words(torch.randn(6, 5, 3), words=16, length=4)
     assert coding.size_bytes == 6 * 4 * 4 // 8 + 16 * 4 * 2 + 6 * 4
-    assert coding.per_element is None
-    assert words(torch.randn(6, 5, 3), words=5, length=1).per_element == ("codes", 3)
+    assert coding.coded == ("codes", 4, coding.vectors, 1)
+    assert words(torch.randn(6, 5, 3), words=5, length=1).coded == ("codes", 3, None, 1)
 
 
 @pytest.mark.parametrize(

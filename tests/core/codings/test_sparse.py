@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from core.samples import asymmetric, symmetric
+from core.samples import asymmetric, symmetric, words
 from laconic.core.apply import apply, refit
-from laconic.core.codings import Dense, Half, Sparse
+from laconic.core.blocks import Blocks
+from laconic.core.codings import Codebook, Dense, Half, Sparse
 from laconic.core.edit import Recode
 from laconic.core.errors import UsageError
 from laconic.core.layout import Layout
@@ -131,3 +132,32 @@ def test_damaged_parts_are_refused() -> None:
         Sparse.from_parts(config | {"block": [1, 2]}, tensors)
     with pytest.raises(UsageError, match=r"Sparse\.block"):
         Sparse.from_parts(config | {"block": [0, 1]}, tensors)
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+def test_vectors_store_codes_only_where_the_mask_keeps_something_of_them(stages: int) -> None:
+    mask = torch.zeros(8, 12, dtype=torch.bool)
+    mask[0, 5], mask[3, 8:10], mask[7, 11] = True, True, True  # Three of 24 vectors of four.
+    inner = words(WEIGHT, words=16, length=4, stages=stages, rows=8)
+    coding = Sparse.around(inner, mask)
+    assert torch.equal(coding.decode(), torch.where(mask, inner.decode(), 0.0))
+    assert len(coding.tensors()["inner.codes"]) == -(-3 * stages * 4 // 8)
+    assert torch.equal(Sparse.from_parts(coding.config(), coding.tensors()).decode(), coding.decode())
+
+
+def test_values_of_inner_channels_come_back_at_their_places() -> None:
+    weight = WEIGHT.view(4, 6, 4)
+    inner = words(weight, words=7, length=1, axis=1)
+    coding = Sparse.around(inner, weight > 0.3)
+    again = Sparse.from_parts(coding.config(), coding.tensors())
+    assert torch.equal(again.decode(), torch.where(weight > 0.3, inner.decode(), 0.0))
+
+
+def test_a_word_is_chosen_by_what_the_mask_keeps_of_a_vector() -> None:
+    book = torch.tensor([[[[1.0, 9.0], [2.0, 0.0], [-1.0, 9.0]]]])
+    blocks = Blocks(shape=(2, 2), axis=0, group_size=2)
+    blank = Codebook.of(vectors=blocks, rows=2, books=book, scale=None, codes=torch.zeros(1, 2))
+    mask = torch.tensor([[True, False], [True, True]])
+    coding = Sparse.of(torch.tensor([[1.1, 0.0], [1.1, 0.1]]), mask, inner=blank)
+    assert coding.decode().tolist() == [[1.0, 0.0], [2.0, 0.0]]
+    assert coding.project(torch.tensor([[-7.0, 0.0], [3.0, 5.0]])).tolist() == [[-1.0, 0.0], [1.0, 9.0]]

@@ -52,7 +52,7 @@ def test_every_element_is_the_nearest_of_its_blocks_values(format_, scale, half,
 def test_codes_take_as_many_bits_as_the_values_need(format_: Format, bits: int) -> None:
     coding = grid(torch.randn(8, 64), format_, torch.ones(8).half(), axis=0)
     assert coding.size_bytes == 8 * 64 * bits // 8 + 8 * 2
-    assert coding.per_element == ("codes", bits)
+    assert coding.coded == ("codes", bits, None, 1)
 
 
 def test_a_table_of_ones_own_is_stored_with_the_codes_and_a_known_one_is_not() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from laconic.core.bits import pack, packed_size, unpack
 from laconic.core.blocks import Blocks
-from laconic.core.coding import Coding
+from laconic.core.coding import Codes, Coding
 from laconic.core.errors import invalid
 
 
@@ -87,9 +87,9 @@ class AffineGrid(Coding):
         return self.blocks.shape
 
     @property
-    def per_element(self) -> tuple[str, int]:
+    def coded(self) -> Codes:
         """The codes."""
-        return "codes", self.bits
+        return Codes("codes", self.bits)
 
     @property
     def lowest(self) -> int:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from laconic.core.bits import pack, packed_size, unpack
 from laconic.core.blocks import Blocks
-from laconic.core.coding import Coding
+from laconic.core.coding import Codes, Coding
 from laconic.core.errors import invalid
 from laconic.core.nearest import nearest_words
 
@@ -107,9 +107,10 @@ class Codebook(Coding):
         return _bits(self.words)
 
     @property
-    def per_element(self) -> tuple[str, int] | None:
-        """The codes, where each element has one of its own."""
-        return ("codes", self.bits) if self.stages == 1 and self.vectors.length == 1 else None
+    def coded(self) -> Codes:
+        """The codes; of vectors, unless each element has one of its own in row-major order."""
+        single = self.stages == 1 and self.vectors.length == 1 and self.vectors.axis == 0
+        return Codes("codes", self.bits) if single else Codes("codes", self.bits, self.vectors, self.stages)
 
     def integers(self) -> Tensor:
         """Returns the codes unpacked, uint8 `[stages, vectors]`."""
@@ -118,12 +119,16 @@ class Codebook(Coding):
 
     def encode(self, weight: Tensor) -> Self:
         """Chooses words for another weight; with several stages one after the other, then each once more."""
+        return self.encode_within(weight, torch.ones(self.shape, dtype=torch.bool))
+
+    def encode_within(self, weight: Tensor, mask: Tensor) -> Self:
+        """Chooses words by what a mask keeps; what it does not keep may become anything."""
         if not weight.isfinite().all():
             raise invalid("Codebook.encode", "a weight with NaN or infinity", "finite numbers")
         values = self.vectors.split(weight.detach().cpu().float())
-        found = self._nearest(values / self._spread_scale())
+        there = self.vectors.split(mask.detach().cpu().float())
+        found = self._nearest(values / self._spread_scale(), there)
         held = self.integers()
-        there = self.vectors.split(torch.ones(self.shape))
         same = ((self._decoded(held) == values) | (there == 0)).all(1)
         return replace(self, codes=pack(torch.where(same, held, found.to(torch.uint8)), self.bits))
 
@@ -152,18 +157,19 @@ class Codebook(Coding):
             return torch.ones(1, 1)
         return self.scale.float().repeat_interleave(self.vectors.count // max(self.vectors.channels, 1))[:, None]
 
-    def _nearest(self, values: Tensor) -> Tensor:
-        """Returns the words nearest to vectors, table by table, int64 `[stages, vectors]`."""
-        tables, books = self.books.shape[1], self.books.float()
+    def _nearest(self, values: Tensor, there: Tensor) -> Tensor:
+        """Returns the words nearest to vectors where they count, table by table, int64 `[stages, vectors]`."""
+        counted = None if bool(there.all()) else self._by_table(there)
+        found = nearest_words(self._by_table(values), self.books.float(), counted)
+        per_channel = len(values) // max(self.vectors.channels, 1)
+        return found.view(self.stages, -1, per_channel)[:, : self.vectors.channels].flatten(1)
+
+    def _by_table(self, values: Tensor) -> Tensor:
+        """Returns `[vectors, length]` as `[tables, vectors, length]`, the last table filled up with zeros."""
+        tables = self.books.shape[1]
         by_channel = values.view(self.vectors.channels, -1, self.vectors.length)
         padded = functional.pad(by_channel, (0, 0, 0, 0, 0, tables * self.rows - len(by_channel)))
-        by_table = padded.view(tables, self.rows, *by_channel.shape[1:])
-        codes = nearest_words(by_table.flatten(1, 2), books).view(self.stages, -1, by_channel.shape[1])
-        kept = self.vectors.per_channel % self.vectors.length
-        if kept:
-            # The last vector of a channel is judged by what is not padding.
-            codes[:, :, -1] = nearest_words(by_table[:, :, -1, :kept], books[..., :kept]).flatten(1)
-        return codes[:, : len(by_channel)].flatten(1)
+        return padded.view(tables, -1, self.vectors.length)
 
     def config(self) -> dict[str, Any]:
         """Returns the vectors and how many rows share tables."""

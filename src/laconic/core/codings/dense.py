@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, final
 import torch
 from torch import Tensor
 
-from laconic.core.coding import Coding
+from laconic.core.coding import Codes, Coding
 from laconic.core.errors import invalid
 
 
@@ -47,9 +47,9 @@ class Dense(Coding):
         return tuple(self.values.shape)
 
     @property
-    def per_element(self) -> tuple[str, int]:
+    def coded(self) -> Codes:
         """The values, 32 bits each."""
-        return "values", 32
+        return Codes("values", 32)
 
     def decode(self) -> Tensor:
         """Returns the values."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, final
 import torch
 from torch import Tensor
 
-from laconic.core.coding import Coding
+from laconic.core.coding import Codes, Coding
 from laconic.core.errors import invalid
 
 LARGEST = torch.finfo(torch.float16).max
@@ -56,9 +56,9 @@ class Half(Coding):
         return tuple(self.values.shape)
 
     @property
-    def per_element(self) -> tuple[str, int]:
+    def coded(self) -> Codes:
         """The values, 16 bits each."""
-        return "values", 16
+        return Codes("values", 16)
 
     def decode(self) -> Tensor:
         """Returns the values, float32."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from laconic.core import codings, positions
 from laconic.core.bits import pack, unpack
-from laconic.core.coding import Coding
+from laconic.core.coding import Codes, Coding
 from laconic.core.codings.dense import Dense
 from laconic.core.errors import invalid
 from laconic.core.layout import Layout
@@ -106,6 +106,12 @@ class Sparse(Coding):
             )
         return coding.encode(weight)
 
+    @classmethod
+    def around(cls, inner: Coding, mask: Tensor) -> Self:
+        """Leaves out what a mask, bool of its shape, does not keep of a coding, whose codes stay as they are."""
+        layout = Layout.rows(inner.shape)
+        return cls(inner=inner, layout=layout, block=(1, 1), positions=fewest(layout.view(mask.cpu()).flatten()))
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the decoded tensor."""
@@ -138,10 +144,12 @@ class Sparse(Coding):
         """Codes another weight with the same mask."""
         if not bool(weight.isfinite().all()):
             raise invalid("Sparse.encode", "a weight with NaN or infinity", "finite numbers")
-        return replace(self, inner=self.inner.encode(self._masked(weight)))
+        return replace(self, inner=self.inner.encode_within(weight, self.mask.to(weight.device)))
 
     def project(self, weight: Tensor) -> Tensor:
         """Returns the projection by the inner coding, zero outside the mask, on the weight's device."""
+        if self.inner.coded is not None and self.inner.coded.vectors is not None:
+            return self.encode(weight).decode().to(weight.device)  # A word is chosen by what the mask keeps of it.
         return self._masked(self.inner.project(self._masked(weight)))
 
     def _masked(self, weight: Tensor) -> Tensor:
@@ -152,18 +160,17 @@ class Sparse(Coding):
         return {
             "coding": self.inner.kind,
             "format": self.inner.config(),
-            "per_element": None if self.inner.per_element is None else list(self.inner.per_element),
+            "codes": None if self.inner.coded is None else self.inner.coded.config(),
             "layout": self.layout.config(),
             "block": list(self.block),
             "positions": {"kind": self.positions.kind, **self.positions.config()},
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns the inner coding's tensors, codes only for what the mask keeps, and the positions."""
-        kept = self.inner.tensors()
-        if self.inner.per_element is not None:
-            name, bits = self.inner.per_element
-            kept = {**kept, name: _kept(kept[name], bits, self.mask)}
+        """Returns the inner coding's tensors, codes only for what the mask keeps something of, and the positions."""
+        kept, codes = self.inner.tensors(), self.inner.coded
+        if codes is not None:
+            kept = {**kept, codes.name: _kept(kept[codes.name], codes.bits, codes.within(self.mask))}
         places = {f"positions.{name}": t for name, t in self.positions.tensors().items()}
         return {f"inner.{name}": t for name, t in kept.items()} | places
 
@@ -180,9 +187,9 @@ class Sparse(Coding):
             positions=taken,
         )
         parts = _under("inner", tensors)
-        if config["per_element"] is not None:
-            name, bits = config["per_element"]
-            parts[name] = _spread(parts[name], bits, blank.mask)
+        if config["codes"] is not None:
+            codes = Codes.from_config(config["codes"])
+            parts[codes.name] = _spread(parts[codes.name], codes.bits, codes.within(blank.mask), layout.shape)
         kind = of_kind(codings.ALL, config["coding"], "Sparse.coding")
         return replace(blank, inner=kind.from_parts(config["format"], parts))
 
@@ -207,22 +214,20 @@ def _filled(units: Tensor, n: int, m: int) -> Tensor:
     return padded | ((last >= 0) & (last < missing))
 
 
-def _kept(codes: Tensor, bits: int, mask: Tensor) -> Tensor:
-    """Returns the codes inside a mask; those of fewer than 8 bits are packed before and after."""
-    flat = mask.flatten()
+def _kept(codes: Tensor, bits: int, within: Tensor) -> Tensor:
+    """Returns the codes that count; those of fewer than 8 bits are packed before and after."""
     if bits < 8:
-        return pack(unpack(codes, bits, len(flat))[flat], bits)
-    return codes.flatten()[flat]
+        return pack(unpack(codes, bits, len(within))[within], bits)
+    return codes.flatten()[within]
 
 
-def _spread(kept: Tensor, bits: int, mask: Tensor) -> Tensor:
-    """Undoes `_kept`, with zeros outside the mask. Values have the mask's shape, integer codes one dimension."""
-    flat = mask.flatten()
-    stored = unpack(kept, bits, int(flat.sum())) if bits < 8 else kept
-    codes = torch.zeros(len(flat), dtype=kept.dtype).masked_scatter_(flat, stored)
+def _spread(kept: Tensor, bits: int, within: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Undoes `_kept`, with zeros for all others. Values take a shape, integer codes have one dimension."""
+    stored = unpack(kept, bits, int(within.sum())) if bits < 8 else kept
+    codes = torch.zeros(len(within), dtype=kept.dtype).masked_scatter_(within, stored)
     if bits < 8:
         return pack(codes, bits)
-    return codes.view(mask.shape) if codes.is_floating_point() else codes
+    return codes.view(shape) if codes.is_floating_point() else codes
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

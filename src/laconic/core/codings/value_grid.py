@@ -12,7 +12,7 @@ from torch import Tensor
 
 from laconic.core.bits import pack, packed_size, unpack
 from laconic.core.blocks import Blocks
-from laconic.core.coding import Coding
+from laconic.core.coding import Codes, Coding
 from laconic.core.errors import invalid
 from laconic.core.formats import KNOWN, Format
 
@@ -85,9 +85,9 @@ class ValueGrid(Coding):
         return self.scale.float()
 
     @property
-    def per_element(self) -> tuple[str, int]:
+    def coded(self) -> Codes:
         """The codes, and the bits of each."""
-        return "codes", self.format.bits
+        return Codes("codes", self.format.bits)
 
     def integers(self) -> Tensor:
         """Returns the codes unpacked, uint8, in the weight's shape."""

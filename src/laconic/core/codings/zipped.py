@@ -52,7 +52,7 @@ class Zipped(Coding):
     @classmethod
     def of(cls, inner: Coding) -> Self:
         """Compresses what a coding stores."""
-        codes, bits = inner.per_element or ("", 8)
+        codes, bits = ("", 8) if inner.coded is None else inner.coded[:2]
         tensors = inner.tensors().items()
         return cls(inner, {name: _smallest(tensor, bits if name == codes else 8) for name, tensor in tensors})
 
@@ -68,6 +68,10 @@ class Zipped(Coding):
     def encode(self, weight: Tensor) -> Self:
         """Codes another weight by the inner coding."""
         return self.of(self.inner.encode(weight))
+
+    def encode_within(self, weight: Tensor, mask: Tensor) -> Self:
+        """Codes another weight by the inner coding."""
+        return self.of(self.inner.encode_within(weight, mask))
 
     def project(self, weight: Tensor) -> Tensor:
         """Returns the inner coding's projection."""

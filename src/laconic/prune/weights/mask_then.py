@@ -36,7 +36,9 @@ class MaskThen:
             ModelError: the weight holds NaN or infinity.
         """
         masked = self.mask.encode(weight, layer, evidence)
-        return replace(masked, inner=self.then.encode(masked.decode(), layer, evidence))
+        coded = self.then.encode(masked.decode(), layer, evidence)
+        # One that keeps zeros by a mask of its own says them again.
+        return replace(masked, inner=coded.inner if isinstance(coded, Sparse) else coded)
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
         """Returns `encode` as an edit of the layer's parameter."""
