@@ -4,7 +4,8 @@ Both are asked to take half of the multiply-accumulates out. `laconic.prune(mode
 about the model. torch-pruning is called as its documentation shows: example inputs, group magnitude over all layers,
 the last layers ignored, step by step until half is gone. What counts is written in docs/coverage.md; torch-pruning may
 save with pickle, and is not asked to export. Needs what `make zoo` installs, and torch-pruning==1.6.1. With `--write`
-each row goes into results/coverage.json and docs/coverage.md as soon as it is there; `--missing` runs what has no row.
+each row goes into results/coverage.json and docs/coverage.md as soon as it is there; `--missing` runs what has no row,
+`--first` at most fifteen models, so that a machine that others wait for is given back in between.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from zoo.checks import CHECKS, Row, judge, reload
 from zoo.entry import Entry
 
 LIMIT_S = 40
+CHUNK = 15
 TOOLS = ("laconic", "torch_pruning")
 
 
@@ -129,10 +131,11 @@ def missing(names: list[str]) -> list[str]:
 
 
 def main() -> None:
-    writing, only_missing = flag("--write"), flag("--missing")
+    writing, only_missing, only_first = flag("--write"), flag("--missing"), flag("--first")
     entries = {entry.name: entry for entry in zoo.all_entries()}
     given = manner.options(__doc__ or "", list(entries), seeds=1)
     given.rows = missing(given.rows) if only_missing else given.rows
+    given.rows = given.rows[:CHUNK] if only_first else given.rows
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     libraries.timm()

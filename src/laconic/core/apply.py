@@ -154,7 +154,7 @@ def _cut(model: nn.Module, edit: Cut) -> None:
         _set(_module(model, path), name, value)
 
 
-def _set(owner: Any, name: str, value: int | tuple[int, ...]) -> None:
+def _set(owner: Any, name: str, value: int | tuple[int | str, ...]) -> None:
     """Sets an attribute, or with dots in its name one of an object that a module holds."""
     *inner, last = name.split(".")
     if any(part.startswith("__") for part in name.split(".")):

@@ -178,12 +178,13 @@ class Cut(Edit):
         slices: what stays, for every parameter and buffer concerned.
         attributes: sizes that the user's modules keep in attributes: `(module, attribute, new value)`; a tuple for
             such as `LayerNorm.normalized_shape`; with dots for objects that a module holds: `config.hidden_size`.
+            Words may be in lists that say something of every layer.
     """
 
     kind: ClassVar[str] = "cut"
     axis: str
     slices: tuple[Slice, ...]
-    attributes: tuple[tuple[str, str, int | tuple[int, ...]], ...] = ()
+    attributes: tuple[tuple[str, str, int | tuple[int | str, ...]], ...] = ()
 
     @property
     def where(self) -> str:

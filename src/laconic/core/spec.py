@@ -271,4 +271,50 @@ class _Skip(nn.Module):
         return self._output
 
 
-ALL: tuple[type[Spec], ...] = (Identity, LowRank, Convolutions, Skipped)
+@final
+@dataclass(frozen=True, eq=False)
+class Members(Spec):
+    """A list of modules that some have left; those that stay are counted anew.
+
+    Args:
+        kept: positions in the old list, ascending.
+
+    Example:
+        >>> Members((0, 2)).build(nn.ModuleList([nn.ReLU(), nn.Tanh(), nn.GELU()]))
+        ModuleList(
+          (0): ReLU()
+          (1): GELU(approximate='none')
+        )
+    """
+
+    kind: ClassVar[str] = "members"
+    kept: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if list(self.kept) != sorted({place for place in self.kept if place >= 0}):
+            raise invalid("Members.kept", self.kept, "positions of a list, ascending, each once")
+
+    def build(self, old: nn.Module) -> nn.Module:
+        """Returns a list of the old one's own modules."""
+        if not isinstance(old, nn.ModuleList) or any(place >= len(old) for place in self.kept):
+            raise invalid("Members.build", old, f"an nn.ModuleList that has the positions {list(self.kept)}")
+        return nn.ModuleList(old[place] for place in self.kept)
+
+    def config(self) -> dict[str, Any]:
+        """Returns the positions."""
+        return {"kept": list(self.kept)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns nothing."""
+        return {}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Undoes `config`."""
+        return cls(tuple(config["kept"]))
+
+    def __str__(self) -> str:
+        return f"{len(self.kept)} of its modules"
+
+
+ALL: tuple[type[Spec], ...] = (Identity, LowRank, Convolutions, Skipped, Members)

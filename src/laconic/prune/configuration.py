@@ -17,13 +17,15 @@ from laconic.graph.axes import Axes, Axis
 from laconic.graph.axes.expression import LARGEST_REAL, Atom, Expr, Prod, Sum, kept_size, product
 from laconic.graph.quiet import quietly
 
-Setting = int | tuple[int, ...] | None
+Setting = int | tuple[int | str, ...] | None
 MOST = 60
 """Models that are built on the meta device until the search gives up."""
 MOST_LISTS = 16
 """Ways in which a list of settings may change that are tried."""
 UNSET = ("inner", "dim", "size", "width", "hidden")
 """A setting that is None and has one of these in its name stands for a size that follows from others."""
+PER_LAYER = ("layer", "block")
+"""A list with one of these in its name, and as many entries as there are layers, says something of each."""
 
 
 def described(model: nn.Module, axes: Axes, keep: Mapping[Axis, Tensor]) -> Cut | str:
@@ -47,7 +49,35 @@ def described(model: nn.Module, axes: Axes, keep: Mapping[Axis, Tensor]) -> Cut 
         return f"no settings of it give the shape of {name}"
     if not found:
         return ""
-    return Cut(axis="config", slices=(), attributes=tuple(("", f"config.{k}", v) for k, v in found.items() if v))
+    return _edit(found)
+
+
+def counted(model: nn.Module, lists: Sequence[tuple[tuple[int, ...], int]]) -> Iterator[Cut]:
+    """Yields edits of the config after which its class has the shapes of a model whose lists of layers are shorter.
+
+    Settings with an entry for every layer, such as `layer_types`, keep those of the layers that stay; the last edit
+    leaves them as they are. Nothing is yielded where no settings give the shapes.
+
+    Args:
+        model: the shorter model; its config is still that of the original.
+        lists: positions that stay in a list of modules, and how many there were.
+    """
+    sizes: dict[int, list[int]] = {}
+    for kept, before in lists:
+        sizes.setdefault(before, []).append(len(kept))
+    search = _Search(model, _shapes(model))
+    found = search.best(_options(model.config, sizes))
+    if search.misfits(found):
+        return
+    listed: dict[str, list[Setting]] = {}
+    for path, value in _entries(model.config):
+        ways = [kept for kept, before in lists if isinstance(value, list | tuple) and len(value) == before]
+        if ways and any(part in path for part in PER_LAYER) and path not in found:
+            listed[path] = [tuple(value[place] for place in kept) for kept in ways]
+    for choice in islice(iterproduct(*listed.values()), MOST_LISTS):
+        yield _edit({**found, **dict(zip(listed, choice, strict=True))})
+    if listed:
+        yield _edit(found)
 
 
 def describable(model: nn.Module, axes: Axes, together: Sequence[Axis]) -> bool:
@@ -148,6 +178,10 @@ class _Search:
         return frozenset(name for name in names if self.wanted.get(name) != shapes.get(name))
 
 
+def _edit(settings: Mapping[str, Setting]) -> Cut:
+    return Cut(axis="config", slices=(), attributes=tuple(("", f"config.{k}", v) for k, v in settings.items() if v))
+
+
 def _neighbours(found: Mapping[str, Setting], options: Mapping[str, list[Setting]]) -> Iterator[dict[str, Setting]]:
     """Yields what is one setting away, then what is two away."""
     for count in (1, 2):
@@ -193,22 +227,29 @@ def _parts(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
             yield from (product(*expr.factors[i:j]) for i in range(count) for j in range(i + 1, count + 1))
 
 
-def _options(config: Any, sizes: Mapping[int, list[int]], prefix: str = "") -> dict[str, list[Setting]]:
+def _options(config: Any, sizes: Mapping[int, list[int]]) -> dict[str, list[Setting]]:
     """Returns path of a setting -> what it may become; those that are None come first, and are the first to go back."""
     found: dict[str, list[Setting]] = {}
     unset: dict[str, list[Setting]] = {}
+    for path, value in _entries(config):
+        if type(value) is int and value in sizes:
+            found[path] = list(sizes[value])
+        elif isinstance(value, list | tuple) and any(type(v) is int and v in sizes for v in value):
+            entries = [[*sizes[v], v] if type(v) is int and v in sizes else [v] for v in value]
+            found[path] = [one for one in islice(iterproduct(*entries), MOST_LISTS) if one != tuple(value)]
+        elif value is None and any(part in path.rpartition(".")[2] for part in UNSET):
+            unset[path] = [new for several in sizes.values() for new in several]
+    return unset | found
+
+
+def _entries(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the settings that a config keeps as they are, and those of configs inside it."""
     for name, value in config.to_dict().items():
         held = getattr(config, name, None)
         if callable(getattr(held, "to_dict", None)):
-            found |= _options(held, sizes, f"{prefix}{name}.")
-        elif type(value) is int and held == value and value in sizes:
-            found[prefix + name] = list(sizes[value])
-        elif isinstance(value, list | tuple) and any(type(v) is int and v in sizes for v in value):
-            entries = [[*sizes[v], v] if type(v) is int and v in sizes else [v] for v in value]
-            found[prefix + name] = [one for one in islice(iterproduct(*entries), MOST_LISTS) if one != tuple(value)]
-        elif value is None and hasattr(config, name) and any(part in name for part in UNSET):
-            unset[prefix + name] = [new for several in sizes.values() for new in several]
-    return unset | found
+            yield from _entries(held, f"{prefix}{name}.")
+        elif hasattr(config, name) and (held == value or isinstance(value, list | tuple)):
+            yield prefix + name, value
 
 
 def _set(config: Any, path: str, value: Setting) -> None:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from laconic.core.edit import Cut, Slice
 from laconic.core.errors import UsageError
 from laconic.core.plan import Plan
+from laconic.prune.renumbered import new_name
 
 
 def migrate(optimizer: Optimizer, plan: Plan, original: nn.Module, changed: nn.Module) -> None:
@@ -23,7 +24,7 @@ def migrate(optimizer: Optimizer, plan: Plan, original: nn.Module, changed: nn.M
         optimizer: over parameters of `original`.
         plan: what leads from `original` to `changed`.
         original: the model before.
-        changed: the model after; its parameters have the original's names.
+        changed: the model after; its parameters have the original's names, but for layers that the plan renumbered.
 
     Raises:
         UsageError: a parameter of the optimizer is not in the original, or not in the changed model; nothing changes.
@@ -36,6 +37,7 @@ def migrate(optimizer: Optimizer, plan: Plan, original: nn.Module, changed: nn.M
     replaced: dict[nn.Parameter, nn.Parameter] = {}
     for parameter in _parameters(optimizer):
         name = names.get(parameter, "")
+        name = name and (new_name(plan, name) or f"{name}, which is gone")
         if name not in after:
             where = f"{name!r} is not in the changed model" if name else "one is not a parameter of the original model"
             raise UsageError(f"migrate: {where}; expected an optimizer of the model that the plan was applied to.")
