@@ -81,8 +81,8 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
     grids, left_whole = _packed(network, plan)
     mark(whole, _holders(whole, network, grids))
     optimise(whole)
-    found, ran, left_float = _written(whole, grids)
-    content = _serialised(found)
+    found, ran, left_float = written(whole, grids)
+    content = serialised(found)
     write_bytes(Path(path), content)
     return Exported(
         path=Path(path),
@@ -129,7 +129,7 @@ def _holders(whole: ir.Model, network: nn.Module, grids: Mapping[str, Packed]) -
     return {name: names[t] for name, t in held.items() if t in names and name in whole.graph.initializers}
 
 
-def _written(whole: ir.Model, grids: Mapping[str, Packed]) -> tuple[ir.Model, dict[str, str], dict[str, str]]:
+def written(whole: ir.Model, grids: Mapping[str, Packed]) -> tuple[ir.Model, dict[str, str], dict[str, str]]:
     """Writes the weights so that ONNX Runtime takes integer kernels wherever it can.
 
     It makes one of an operator only if all around it fits, which its own optimised graph shows. An operator that it
@@ -159,7 +159,12 @@ def _by_parameter(whole: ir.Model, sites: list[Place], ran: Mapping[str, str]) -
     return {parameter: ", ".join(dict.fromkeys(kinds)) for parameter, kinds in found.items()}
 
 
-def _serialised(model: ir.Model) -> bytes:
+def serialised(model: ir.Model) -> bytes:
+    """Returns the content of a file, without what only people read.
+
+    Raises:
+        ExportError: it would be larger than such a file can be.
+    """
     weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     if weights > _LARGEST_FILE:
         raise ExportError(
