@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from laconic.core.activation_grids import ActivationGrid
 from laconic.core.blocks import Blocks
 from laconic.core.codings import (
     AffineGrid,
@@ -16,7 +17,7 @@ from laconic.core.codings import (
     ValueGrid,
     Zipped,
 )
-from laconic.core.edit import ActivationGrid, Cut, Recode, Rewrite, RoundActivation, Slice, Swap
+from laconic.core.edit import Cut, Recode, Rewrite, RoundActivation, Slice, Swap
 from laconic.core.formats import BINARY, FP8_E4M3, NF4, Format
 from laconic.core.layout import Layout
 from laconic.core.plan import Plan

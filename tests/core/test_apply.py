@@ -19,8 +19,9 @@ from core.samples import (
     symmetric,
     tied,
 )
+from laconic.core.activation_grids import ActivationGrid
 from laconic.core.apply import apply, free_parameter, refit, settle
-from laconic.core.edit import ActivationGrid, Cut, Edit, Recode, RoundActivation, Slice, Swap
+from laconic.core.edit import Cut, Edit, Recode, RoundActivation, Slice, Swap
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
 from laconic.core.spec import Identity

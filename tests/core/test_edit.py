@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from core.samples import GRID, cut_conv, every_edit, net, symmetric
+from laconic.core.activation_grids import ActivationGrid
 from laconic.core.edit import (
     ALL,
-    ActivationGrid,
     Cut,
     Edit,
     Recode,

@@ -138,8 +138,22 @@ def test_tensors_of_another_plan_are_noticed(tmp_path: Path) -> None:
         ({}, "'kind'"),
         ([], "an edit cannot be read"),
         (None, "an edit cannot be read"),
-        ({"kind": "round", "module": "a", "side": "both", "bits": 8, "scale": 1, "zero_point": 0}, "side: got 'both'"),
-        ({"kind": "round", "module": "a", "side": "input", "bits": "x", "scale": 1, "zero_point": 0}, "cannot be read"),
+        (
+            {"kind": "round", "module": "a", "side": "both", "per": "tensor", "bits": 8, "scale": 1, "zero_point": 0},
+            "side: got 'both'",
+        ),
+        (
+            {
+                "kind": "round",
+                "module": "a",
+                "side": "input",
+                "per": "tensor",
+                "bits": "x",
+                "scale": 1,
+                "zero_point": 0,
+            },
+            "cannot be read",
+        ),
     ],
 )
 def test_an_entry_that_is_no_edit_is_refused(tmp_path: Path, entry: Any, message: str) -> None:

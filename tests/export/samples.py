@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from laconic.core.activation_grids import ActivationGrid
 from laconic.core.apply import apply
 from laconic.core.blocks import Blocks
 from laconic.core.codings.affine import AffineGrid
-from laconic.core.edit import ActivationGrid, Recode, RoundActivation
+from laconic.core.edit import Recode, RoundActivation
 from laconic.core.plan import Plan
 from laconic.core.task import Batch, Task
 from laconic.export.onnxruntime import Exported, Session, export

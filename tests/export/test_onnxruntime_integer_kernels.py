@@ -16,7 +16,8 @@ from export.samples import (
     recoded_in_turn,
     rounded,
 )
-from laconic.core.edit import ActivationGrid, RoundActivation
+from laconic.core.activation_grids import ActivationGrid
+from laconic.core.edit import RoundActivation
 from laconic.core.plan import Plan
 
 

@@ -8,7 +8,7 @@ from laconic.core.errors import UsageError
 from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.graph import capture
-from laconic.quantize import RoundActivations
+from laconic.quantize import MinMax, RoundActivations
 
 
 class Residual(nn.Module):
@@ -72,3 +72,50 @@ def test_bits_outside_the_range_are_refused():
 def test_a_convolution_before_max_pooling_is_rounded_once_behind_it():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)).eval()
     assert set(planned(model, X)) == {("0", "input"), ("3", "input"), ("3", "output")}
+
+
+def test_outputs_keep_eight_bits_where_layers_read_fewer() -> None:
+    sites = planned(Residual().eval(), X, bits=4)
+    assert {side: grid.grid.bits for (_, side), grid in sites.items()} == {"input": 4, "output": 8}
+    assert {grid.grid.bits for grid in planned(Residual().eval(), X, bits=4, output_bits=3).values()} == {3, 4}
+
+
+def test_channels_that_reach_unequally_far_lose_less_with_a_range_each() -> None:
+    x = X * torch.tensor([100.0, 1.0, 0.01])[:, None, None]
+    model = nn.Conv2d(3, 4, 3).eval()
+    evidence = calibrate(model, Task(evaluate=[x]), gradients=False, activations="channels")
+    graph = capture(model, (x,))
+    grids = [RoundActivations(bits=4, per=per).edits(model, graph, evidence)[0].grid for per in ("tensor", "channel")]
+    relative = [((grid.round(x) - x).square().mean((0, 2, 3)) / x.square().mean((0, 2, 3))).sqrt() for grid in grids]
+    assert relative[0][2] == 1  # One range leaves nothing of the smallest channel.
+    assert (relative[1] < 0.15).all()
+    assert len(grids[1].scale) == 3
+
+
+def test_the_full_range_of_a_channel_is_reached_exactly() -> None:
+    model = nn.Linear(8, 4).eval()
+    x = X[:, 0, 0].contiguous()
+    evidence = calibrate(model, Task(evaluate=[x]), gradients=False, activations="channels")
+    (edit,) = RoundActivations(bits=8, per="channel", range=MinMax()).edits(model, capture(model, (x,)), evidence)
+    steps = (x.amax(0).clamp(min=0) - x.amin(0).clamp(max=0)) / 255
+    torch.testing.assert_close(torch.tensor(edit.grid.scale), steps)
+
+
+def test_linear_layers_get_a_range_for_each_vector_and_convolutions_keep_one() -> None:
+    sites = planned(Residual().eval(), X, per="token")
+    assert {key: edit.grid.kind for key, edit in sites.items() if edit.side == "input"} == {
+        ("stem", "input"): "tensor",
+        ("conv", "input"): "tensor",
+        ("head", "input"): "token",
+    }
+
+
+def test_a_range_for_each_channel_wants_evidence_of_channels() -> None:
+    with pytest.raises(UsageError, match=r"activations='channels'"):
+        planned(Residual().eval(), X, per="channel")
+
+
+@pytest.mark.parametrize(("settings", "name"), [({"output_bits": 1}, "output_bits"), ({"per": "row"}, "per")])
+def test_other_settings_outside_their_domain_are_refused(settings: dict[str, object], name: str) -> None:
+    with pytest.raises(UsageError, match=rf"RoundActivations\.{name}"):
+        RoundActivations(**settings)

@@ -6,9 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from laconic.calibrate import calibrate, layers
+from laconic.core.activation_grids import ActivationGrid
 from laconic.core.apply import apply
 from laconic.core.codings import AffineGrid, Dense
-from laconic.core.edit import ActivationGrid, Recode, RoundActivation
+from laconic.core.edit import Recode, RoundActivation
 from laconic.core.errors import UsageError
 from laconic.core.plan import Plan
 from laconic.core.task import Task

@@ -3,10 +3,11 @@ import torch
 from torch import Tensor, nn
 
 from laconic.calibrate import Layer, LayerEvidence
+from laconic.core.activation_grids import ActivationGrid
 from laconic.core.apply import apply
 from laconic.core.blocks import Blocks
 from laconic.core.codings import AffineGrid, Dense
-from laconic.core.edit import ActivationGrid, Recode, RoundActivation
+from laconic.core.edit import Recode, RoundActivation
 from laconic.core.errors import ModelError
 from laconic.core.plan import Plan
 from laconic.core.task import Task

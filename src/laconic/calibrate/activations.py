@@ -10,15 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
+from laconic.calibrate.channel_histograms import ChannelHistograms
 from laconic.calibrate.histogram import Histogram
 from laconic.core.errors import ModelError
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def input_channels(module: nn.Module) -> int | None:
+    """Returns which dimension of a linear layer's or convolution's input counts channels, from the end; else None."""
+    if isinstance(module, CONVOLUTIONS):
+        return -1 - len(module.kernel_size)
+    return -1 if isinstance(module, nn.Linear) else None
+
 
 @contextmanager
-def watch_activations(model: nn.Module, into: dict[str, Histogram]) -> Iterator[None]:
+def watch_activations(
+    model: nn.Module, into: dict[str, Histogram], channels: dict[str, ChannelHistograms] | None = None
+) -> Iterator[None]:
     """Inside, adds up every module's first positional input and its output, where they are floating-point tensors.
 
     The hooks are PyTorch's global ones, so that the model's own are not touched. Keys: `"path:input"`, `"path:output"`.
+
+    Args:
+        model: whose modules are watched.
+        into: of whole tensors.
+        channels: of each channel of what linear layers and convolutions read; None: not counted.
 
     Raises:
         ModelError: from the forward pass, if a module's input or output holds NaN or +infinity.
@@ -31,6 +48,10 @@ def watch_activations(model: nn.Module, into: dict[str, Histogram]) -> Iterator[
             found = _histogram(value.detach(), key)
             if found is not None:
                 into[key] = into[key] + found if key in into else found
+                dim = input_channels(module) if side == "input" and channels is not None else None
+                if channels is not None and dim is not None:
+                    apart = ChannelHistograms.of(value, dim)
+                    channels[key] = channels[key] + apart if key in channels else apart
 
     def note_input(module: nn.Module, args: Any) -> None:
         note(module, "input", args[0] if args else None)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Self, TypeVar, final
 
 import torch
 from torch import Tensor
 
+from laconic.calibrate.channel_histograms import ChannelHistograms
 from laconic.calibrate.histogram import Histogram
 from laconic.calibrate.layer import Layer, preferred
 from laconic.core.errors import ArtifactError, UsageError, invalid
@@ -118,6 +119,7 @@ class Evidence:
             to the output layer has two.
         activations: histograms keyed by `"module.path:input"` (a module's first positional argument) and
             `"module.path:output"`. Infinite values are left out.
+        channels: histograms of each channel of what linear layers and convolutions read, where asked for; keyed alike.
         samples: how many samples were seen.
         predictions: how many answers the model gave to them.
         unreached: weights (parameters of two or more dimensions) that no recognised product used: their share of the
@@ -133,6 +135,7 @@ class Evidence:
     samples: int
     predictions: int
     unreached: tuple[str, ...] = ()
+    channels: Mapping[str, ChannelHistograms] = field(default_factory=dict)
 
     @cached_property
     def layers(self) -> Mapping[str, LayerEvidence]:
@@ -173,6 +176,7 @@ class Evidence:
             samples=self.samples + other.samples,
             predictions=predictions,
             unreached=tuple(name for name in unreached if name not in reached),
+            channels=_merged(self.channels, other.channels),
         )
 
     def save(self, path: Path | str) -> None:
@@ -182,12 +186,15 @@ class Evidence:
             tensors |= {f"use.{i}.input": use.input_sum, f"use.{i}.positions": use.positions}
             if use.gradient_sum is not None:
                 tensors[f"use.{i}.gradient"] = use.gradient_sum
+        for i, each in enumerate(self.channels.values()):
+            tensors |= {f"channels.{i}.{name}": tensor for name, tensor in vars(each).items()}
         index = {
             "samples": self.samples,
             "predictions": self.predictions,
             "unreached": self.unreached,
             "layers": [vars(use.layer) for use in self.uses],
             "activations": {name: h.config() for name, h in self.activations.items()},
+            "channels": list(self.channels),
         }
         tensors["index"] = torch.frombuffer(bytearray(json.dumps(index).encode()), dtype=torch.uint8)
         write_tensors(Path(path), tensors)
@@ -227,8 +234,17 @@ class Evidence:
             samples=index["samples"],
             predictions=index["predictions"],
             unreached=tuple(index["unreached"]),
+            channels={
+                name: ChannelHistograms(
+                    **{f.name: tensors[f"channels.{i}.{f.name}"] for f in fields(ChannelHistograms)}
+                )
+                for i, name in enumerate(index.get("channels", ()))
+            },
         )
 
 
-def _merged(one: Mapping[str, Histogram], other: Mapping[str, Histogram]) -> dict[str, Histogram]:
+Counted = TypeVar("Counted", Histogram, ChannelHistograms)
+
+
+def _merged(one: Mapping[str, Counted], other: Mapping[str, Counted]) -> dict[str, Counted]:
     return {**one, **{name: one[name] + h if name in one else h for name, h in other.items()}}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from laconic.calibrate.activations import watch_activations
+from laconic.calibrate.channel_histograms import ChannelHistograms
 from laconic.calibrate.evidence import Evidence
 from laconic.calibrate.histogram import Histogram
 from laconic.calibrate.parts import evidence_of
@@ -26,7 +28,7 @@ def calibrate(
     *,
     samples: int = 1024,
     gradients: bool = True,
-    activations: bool = True,
+    activations: bool | Literal["channels"] = True,
     seed: int = 0,
 ) -> Evidence:
     """Gathers evidence about every weight of a model.
@@ -42,7 +44,7 @@ def calibrate(
         gradients: also gather `G`, by one backward pass a batch. For a classifier each prediction's label is drawn from
             the model's own softmax; for a regression the outputs are means of Gaussians of variance 1 and a prediction
             is one output value, so that a nat is half a squared error.
-        activations: also gather histograms.
+        activations: also gather histograms; `"channels"`: and one for each channel of what layers read.
         seed: of the drawn labels, and of anything in loader or model that draws from PyTorch's global generators.
 
     Raises:
@@ -68,11 +70,13 @@ def calibrate(
     weights = Weights(model)
     recorder = Recorder(weights)
     histograms: dict[str, Histogram] = {}
+    channels: dict[str, ChannelHistograms] = {}
+    each = channels if activations == "channels" else None
     generator = torch.Generator(device).manual_seed(seed)
     seen = predictions = 0
     with untouched(model, gradients=gradients, seed=seed):
         for batch in task.batches("calibrate", device=device, limit=samples):
-            with recorder, watch_activations(model, histograms) if activations else nullcontext():
+            with recorder, watch_activations(model, histograms, each) if activations else nullcontext():
                 logits = _answer(model, task, batch)
             recorder.note_latest()
             _expect_finite(logits, model)
@@ -90,6 +94,7 @@ def calibrate(
     return Evidence(
         uses=uses,
         activations=histograms,
+        channels=channels,
         samples=seen,
         predictions=predictions,
         unreached=tuple(name for name in weights.shapes if name not in reached),

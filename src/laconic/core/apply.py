@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from laconic.core.activation_grids import Rounding
 from laconic.core.codings import Dense
-from laconic.core.edit import ActivationGrid, Cut, Edit, Recode, Rewrite, RoundActivation, Slice, Swap
+from laconic.core.edit import Cut, Edit, Recode, Rewrite, RoundActivation, Slice, Swap
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
 from laconic.core.projection import copied, project, projections, starting_point, unproject
@@ -131,7 +132,7 @@ def _round_activation(model: nn.Module, edit: RoundActivation) -> None:
 
 
 def _round_first(
-    grid: ActivationGrid, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    grid: Rounding, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if args:
         return (grid.round(args[0]), *args[1:]), kwargs
@@ -139,7 +140,7 @@ def _round_first(
     return args, {**kwargs, name: grid.round(kwargs[name])}
 
 
-def _round_output(grid: ActivationGrid, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+def _round_output(grid: Rounding, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
     return grid.round(output)
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from laconic.core import codings
+from laconic.core.activation_grids import Rounding, grid_from_parts
 from laconic.core.coding import Coding
 from laconic.core.errors import invalid
 from laconic.core.files import sha256
 from laconic.core.program import Program
-from laconic.core.rounding import round_to_grid
 from laconic.core.spec import ALL as SPECS
 from laconic.core.spec import Spec
 from laconic.core.stored import Stored, of_kind
@@ -87,40 +87,6 @@ class Recode(Edit):
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class ActivationGrid:
-    """An unsigned affine grid for a whole tensor of activations: `value = scale * (code - zero_point)`.
-
-    Args:
-        bits: 2 to 8.
-        scale: positive.
-        zero_point: in `[0, 2**bits - 1]`.
-    """
-
-    bits: int
-    scale: float
-    zero_point: int
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise invalid("ActivationGrid.bits", self.bits, "a whole number from 2 to 8")
-        if not (0 < self.scale < float("inf")):
-            raise invalid("ActivationGrid.scale", self.scale, "a positive number")
-        if not 0 <= self.zero_point <= self.highest:
-            raise invalid("ActivationGrid.zero_point", self.zero_point, f"a whole number from 0 to {self.highest}")
-
-    @property
-    def highest(self) -> int:
-        """The largest code."""
-        return int(2**self.bits - 1)
-
-    def round(self, values: Tensor) -> Tensor:
-        """Returns the nearest values on the grid; gradients pass through unchanged inside its range."""
-        rounded: Tensor = round_to_grid(values, self.scale, self.zero_point, self.highest)
-        return rounded
-
-
-@final
 @dataclass(frozen=True, eq=False)
 class RoundActivation(Edit):
     """A module's first input, or its output, is rounded to a grid while the model runs."""
@@ -128,7 +94,7 @@ class RoundActivation(Edit):
     kind: ClassVar[str] = "round"
     module: str
     side: Literal["input", "output"]
-    grid: ActivationGrid
+    grid: Rounding
 
     def __post_init__(self) -> None:
         if self.side not in ("input", "output"):
@@ -140,22 +106,20 @@ class RoundActivation(Edit):
         return f"{self.module}:{self.side}"
 
     def config(self) -> dict[str, Any]:
-        """Returns all fields."""
-        grid = {"bits": self.grid.bits, "scale": self.grid.scale, "zero_point": self.grid.zero_point}
-        return {"module": self.module, "side": self.side, **grid}
+        """Returns the place, what shares a range, and the grid's settings."""
+        return {"module": self.module, "side": self.side, "per": self.grid.kind, **self.grid.config()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns nothing: the grid is two numbers."""
-        return {}
+        """Returns the grid's tensors."""
+        return self.grid.tensors()
 
     @classmethod
     def from_parts(cls, config: Mapping[str, Any], tensors: Tensors) -> Self:
-        """Undoes `config`."""
-        grid = ActivationGrid(bits=config["bits"], scale=config["scale"], zero_point=config["zero_point"])
-        return cls(config["module"], config["side"], grid)
+        """Undoes `config` and `tensors`."""
+        return cls(config["module"], config["side"], grid_from_parts(config, tensors))
 
     def __str__(self) -> str:
-        return f"{self.where}: rounded to {self.grid.bits} bits in steps of {self.grid.scale:.3g}"
+        return f"{self.where}: rounded to {self.grid}"
 
 
 @final

@@ -1,20 +1,23 @@
-"""Activations on static 8-bit grids, where integer kernels read and write them."""
+"""Activations on grids of 2 to 8 bits, where multiplications read them and integer kernels write them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, final
 
+import torch
 from torch import Tensor, nn
 
-from laconic.calibrate import Evidence, Histogram
-from laconic.core.edit import ActivationGrid, RoundActivation
-from laconic.core.errors import invalid
+from laconic.calibrate import ChannelHistograms, Evidence, Histogram, input_channels
+from laconic.core.activation_grids import ActivationGrid, ChannelGrid, Rounding, TokenGrid
+from laconic.core.edit import RoundActivation
+from laconic.core.errors import UsageError, invalid
 from laconic.graph import Call, Graph, called_once, weighted_calls
-from laconic.quantize.ranges import LeastError, Range
+from laconic.quantize.ranges import LeastError, Range, Steps
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+Side = Literal["input", "output"]
+Shared = Literal["tensor", "channel", "token"]
 
 
 @final
@@ -27,19 +30,30 @@ class RoundActivations:
     activation that follow where these are modules, since runtimes fuse them.
 
     Args:
-        bits: 2 to 8.
-        range: how far a grid reaches, chosen on the histogram of the calibration data.
+        bits: of what linear layers and convolutions read, 2 to 8.
+        per: what shares a range there. `"tensor"`: all values, the only one that integer kernels know. `"channel"`:
+            each channel, from `calibrate(..., activations="channels")`. `"token"`: each vector that a linear layer
+            multiplies, found as the model runs; a convolution multiplies no vector of one position, so what it reads
+            keeps one range for the whole tensor.
+        range: how far a grid reaches, chosen on the histograms of the calibration data.
+        output_bits: of what convolutions hand to anything else, 2 to 8. An addition or a pooling multiplies nothing, so
+            fewer than 8 gain little there and cost much.
 
     Guarantees:
         Zero is exact on every grid, so padding stays zero.
     """
 
     bits: int = 8
+    per: Shared = "tensor"
     range: Range = field(default_factory=LeastError)
+    output_bits: int = 8
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise invalid("quantize.RoundActivations.bits", self.bits, "a whole number from 2 to 8")
+        for name in ("bits", "output_bits"):
+            if not 2 <= getattr(self, name) <= 8:
+                raise invalid(f"quantize.RoundActivations.{name}", getattr(self, name), "a whole number from 2 to 8")
+        if self.per not in ("tensor", "channel", "token"):
+            raise invalid("quantize.RoundActivations.per", self.per, "'tensor', 'channel' or 'token'")
 
     def edits(self, model: nn.Module, graph: Graph, evidence: Evidence) -> tuple[RoundActivation, ...]:
         """Returns the rounding of every place that the evidence has a histogram of.
@@ -48,32 +62,62 @@ class RoundActivations:
             model: the model that was captured.
             graph: its graph.
             evidence: with activations.
+
+        Raises:
+            UsageError: a range for each channel is wanted, and the evidence holds none.
         """
-        found = dict.fromkeys(_sites(model, weighted_calls(graph), called_once(graph)))
+        modules = dict(model.named_modules(remove_duplicate=False))
+        found = dict.fromkeys(_sites(modules, weighted_calls(graph), called_once(graph)))
         known = [(module, side) for module, side in found if f"{module}:{side}" in evidence.activations]
         return tuple(
-            RoundActivation(module, side, self.grid(evidence.activations[f"{module}:{side}"])) for module, side in known
+            RoundActivation(path, side, self._rounding(modules[path], path, side, evidence)) for path, side in known
         )
 
-    def grid(self, histogram: Histogram) -> ActivationGrid:
-        """Returns the grid for the values of a histogram."""
-        values, mass = histogram.centres.float()[None], histogram.counts.float()[None]
+    def _rounding(self, module: nn.Module, path: str, side: Side, evidence: Evidence) -> Rounding:
+        key, dim = f"{path}:{side}", input_channels(module)
+        if side == "output":
+            return self.grid(evidence.activations[key], bits=self.output_bits)
+        if self.per == "token" and isinstance(module, nn.Linear):
+            return TokenGrid(bits=self.bits)
+        if self.per == "channel" and dim is not None:
+            if key not in evidence.channels:
+                raise UsageError(
+                    f"quantize.RoundActivations.per: the evidence holds no ranges of the channels of {key}; expected "
+                    "some for 'channel'. Use calibrate(..., activations='channels')."
+                )
+            return self.channels(evidence.channels[key], dim)
+        return self.grid(evidence.activations[key], bits=self.bits)
 
+    def grid(self, histogram: Histogram, *, bits: int) -> ActivationGrid:
+        """Returns the grid for the values of a histogram."""
+        steps = self._steps(histogram.centres.float()[None], histogram.counts.float()[None], bits)
+        assert steps.zero_point is not None
+        return ActivationGrid(bits=bits, scale=float(steps.scale), zero_point=int(steps.zero_point))
+
+    def channels(self, histograms: ChannelHistograms, dim: int) -> ChannelGrid:
+        """Returns the grids for the values of each channel; dimension `dim` counts them."""
+        ends = torch.stack([histograms.minimum, histograms.maximum], 1)
+        values = torch.cat([histograms.centres, ends], 1)
+        mass = torch.cat([histograms.counts.float(), torch.ones_like(ends)], 1) * values.isfinite()
+        steps = self._steps(values.nan_to_num(posinf=0, neginf=0), mass, self.bits)
+        assert steps.zero_point is not None
+        scale, zero = tuple(steps.scale.tolist()), tuple(int(zero) for zero in steps.zero_point.tolist())
+        return ChannelGrid(bits=self.bits, dim=dim, scale=scale, zero_point=zero)
+
+    def _steps(self, values: Tensor, mass: Tensor, bits: int) -> Steps:
         def squared(delta: Tensor) -> Tensor:
             return (delta.square() * mass).sum(1)
 
-        steps = self.range.choose(values, mass, squared, bits=self.bits, symmetric=False)
-        assert steps.zero_point is not None
-        return ActivationGrid(bits=self.bits, scale=float(steps.scale), zero_point=int(steps.zero_point))
+        return self.range.choose(values, mass, squared, bits=bits, symmetric=False)
 
 
-Site = tuple[str, Literal["input", "output"]]
+Site = tuple[str, Side]
 
 
-def _sites(model: nn.Module, calls: Iterable[Call], once: frozenset[str]) -> Iterator[Site]:
+def _sites(modules: Mapping[str, nn.Module], calls: Iterable[Call], once: frozenset[str]) -> Iterator[Site]:
     """Yields where values are rounded, in the order of execution; `once` are the modules that are called only once."""
-    modules = dict(model.named_modules(remove_duplicate=False))
-    rounded = {call.parameter for call in calls if isinstance(modules.get(call.module), LAYERS)}
+    layers = {path for path, module in modules.items() if input_channels(module) is not None}
+    rounded = {call.parameter for call in calls if call.module in layers}
     for call in calls:
         if call.parameter not in rounded:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from laconic.core import rounding  # noqa: F401 - registers torch.ops.laconic.round_to_grid
 from laconic.core.errors import ExportError, ModelError
 from laconic.core.task import Batch, Task
+from laconic.export.onnxruntime.builder import Array
 from laconic.graph import capture
 from laconic.graph.quiet import quietly
 
@@ -61,7 +63,11 @@ def to_onnx(model: nn.Module, batch: Batch, task: Task) -> Captured:
                 optimize=False,
                 opset_version=OPSET,
                 verbose=False,
-                custom_translation_table={torch.ops.laconic.round_to_grid.default: _rounding},
+                custom_translation_table={
+                    torch.ops.laconic.round_to_grid.default: _rounding,
+                    torch.ops.laconic.round_channels.default: _rounding_channels,
+                    torch.ops.laconic.round_vectors.default: _rounding_vectors,
+                },
             )
     except Exception as error:
         raise ExportError(
@@ -97,13 +103,40 @@ class _Logits(nn.Module):
 
 def _rounding(values: ir.Value, scale: float, zero_point: int, highest: int) -> ir.Value:
     """Returns `round_to_grid` in ONNX; codes are cut between the two, where no kernel fusion minds."""
-    step = op.Constant(value=ir.tensor(np.array(scale, np.float32)))
-    zero = op.Constant(value=ir.tensor(np.array(zero_point, np.uint8)))
-    codes = op.QuantizeLinear(values, step, zero)
+    return _through_codes(values, np.array(scale, np.float32), np.array(zero_point, np.uint8), highest)
+
+
+def _rounding_channels(
+    values: ir.Value, scale: Sequence[float], zero_point: Sequence[int], dim: int, highest: int
+) -> ir.Value:
+    """Returns `round_channels` in ONNX."""
+    return _through_codes(values, np.array(scale, np.float32), np.array(zero_point, np.uint8), highest, axis=dim)
+
+
+def _through_codes(values: ir.Value, scale: Array, zero_point: Array, highest: int, **axis: int) -> ir.Value:
+    step, zero = _constant(scale), _constant(zero_point)
+    codes = op.QuantizeLinear(values, step, zero, **axis)
     if highest < 255:
-        codes = op.Min(codes, op.Constant(value=ir.tensor(np.array(highest, np.uint8))))
-    rounded: ir.Value = op.DequantizeLinear(codes, step, zero)
+        codes = op.Min(codes, _constant(np.array(highest, np.uint8)))
+    rounded: ir.Value = op.DequantizeLinear(codes, step, zero, **axis)
     return rounded
+
+
+def _rounding_vectors(values: ir.Value, highest: int) -> ir.Value:
+    """Returns `round_vectors` in ONNX: no operator of its own finds a range for each vector, so it is spelled out."""
+    nothing, last = _constant(np.zeros((), np.float32)), _constant(np.array([-1]))
+    low = op.Min(op.ReduceMin(values, last, keepdims=1), nothing)
+    high = op.Max(op.ReduceMax(values, last, keepdims=1), nothing)
+    span = op.Div(op.Sub(high, low), _constant(np.array(highest, np.float32)))
+    step = op.Where(op.Greater(span, nothing), span, _constant(np.ones((), np.float32)))
+    zero = op.Round(op.Div(op.Neg(low), step))
+    codes = op.Clip(op.Add(op.Round(op.Div(values, step)), zero), nothing, _constant(np.array(highest, np.float32)))
+    rounded: ir.Value = op.Mul(op.Sub(codes, zero), step)
+    return rounded
+
+
+def _constant(array: Array) -> Any:
+    return op.Constant(value=ir.tensor(array))
 
 
 def _input_names(model: nn.Module, batch: Batch) -> list[str]:

@@ -27,9 +27,14 @@ def guard(model: ir.Model) -> None:
 
 
 def _repeat_step(model: ir.Model, node: ir.Node, source: ir.Node) -> bool:
-    """Says the input's step channel by channel, which costs nothing; not possible if the input is moved in between."""
+    """Says the input's step channel by channel, which costs nothing, if it is not said so already.
+
+    This is not possible if the input is moved in between.
+    """
     channels, codes = _input_channels(node), source.inputs[0]
     step, zero = known(source.inputs[1]), known(source.inputs[2])
+    if step is not None and step.ndim:
+        return True
     if node.inputs[0] is not source.outputs[0] or channels is None or codes is None or step is None or zero is None:
         return False
     build = Builder(model, node)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from laconic.core.coding import Coding
@@ -28,7 +27,7 @@ class Place:
         factor: what the weight is multiplied by beforehand (a batch normalisation taken in), or None.
         order: the parameter's dimensions in the order in which the operator sees them.
         output: which of the dimensions that the operator sees is that of the output channels.
-        step: the scale of the operator's rounded input, or None where that is not rounded.
+        step: the scale of the operator's rounded input: one, one a channel, or None where that is not rounded.
     """
 
     name: str
@@ -37,7 +36,7 @@ class Place:
     factor: Array | None
     order: tuple[int, ...]
     output: int
-    step: float | None
+    step: Array | None
 
 
 def places(model: ir.Model) -> list[Place]:
@@ -56,6 +55,8 @@ def obstacle(place: Place, grid: Coding) -> str | None:
 
     Kernels know evenly spaced values, one scale for each output channel, and one zero point.
     """
+    if place.step is not None and place.step.ndim:
+        return "its input has a scale for each channel, and integer kernels want one"
     if not isinstance(grid, AffineGrid):
         return "its values come from a table, and integer kernels want evenly spaced ones"
     if grid.blocks.group_size is not None:
@@ -136,7 +137,6 @@ def _output_dimension(node: ir.Node, rank: int) -> int:
     return 0 if node.op_type == "Conv" else 1
 
 
-def _input_step(node: ir.Node) -> float | None:
+def _input_step(node: ir.Node) -> Array | None:
     source = rounding_of(node.inputs[0])
-    step = known(source.inputs[1]) if source is not None else None
-    return None if step is None else float(np.asarray(step))
+    return known(source.inputs[1]) if source is not None else None
