@@ -27,6 +27,7 @@ from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Report
 from laconic.select import allocate, price
 from laconic.share import share
+from laconic.streaming import Streamed, stream
 from laconic.train import AdamW, Training, distill, supervised, train
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "RoundToNearest",
     "SoftLabels",
     "SquaredError",
+    "Streamed",
     "Target",
     "Task",
     "Training",
@@ -71,6 +73,7 @@ __all__ = [
     "refit",
     "share",
     "sparsify",
+    "stream",
     "student",
     "supervised",
     "train",

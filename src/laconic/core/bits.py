@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+PIECE = 2**22  # Codes that are spread out to 64 bits each at a time; whole rows of eight.
+
 
 def packed_size(count: int, bits: int) -> int:
     """Returns the bytes that `count` codes of `bits` bits take.
@@ -38,19 +40,26 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     if bits == 8:
         return flat.clone()
     # Eight codes always fill exactly `bits` bytes, so whole rows of eight are packed at once.
-    rows = _rows(flat, 8)
-    words = (rows << (torch.arange(8) * bits)).sum(1)
-    octets: Tensor = (words[:, None] >> (torch.arange(bits) * 8)) & 255
-    return octets.to(torch.uint8).flatten()[: packed_size(len(flat), bits)].clone()
+    return torch.cat([_packed(piece, bits) for piece in torch.split(flat, PIECE)])
 
 
 def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     """Returns the first `count` codes of a packed tensor, uint8 `[count]`."""
     if bits == 8:
         return packed[:count].clone()
+    return torch.cat([_unpacked(piece, bits) for piece in torch.split(packed, PIECE // 8 * bits)])[:count].clone()
+
+
+def _packed(flat: Tensor, bits: int) -> Tensor:
+    words = (_rows(flat, 8) << (torch.arange(8) * bits)).sum(1)
+    octets: Tensor = (words[:, None] >> (torch.arange(bits) * 8)) & 255
+    return octets.to(torch.uint8).flatten()[: packed_size(len(flat), bits)]
+
+
+def _unpacked(packed: Tensor, bits: int) -> Tensor:
     words = (_rows(packed, bits) << (torch.arange(bits) * 8)).sum(1)
     codes: Tensor = (words[:, None] >> (torch.arange(8) * bits)) & (2**bits - 1)
-    return codes.to(torch.uint8).flatten()[:count].clone()
+    return codes.to(torch.uint8).flatten()
 
 
 def _rows(octets: Tensor, width: int) -> Tensor:
