@@ -6,10 +6,20 @@ from distill_samples import randn
 from torch import Tensor
 
 from laconic.core.errors import UsageError
-from laconic.distill import ANSWERS, BinarySoftLabels, Decoupled, Dist, DistillationLoss, Lesson, SquaredError
+from laconic.distill import (
+    ANSWERS,
+    BinarySoftLabels,
+    Decoupled,
+    Dist,
+    DistillationLoss,
+    Lesson,
+    SquaredError,
+    UniversalLogits,
+)
 
 VALUES = (SquaredError, BinarySoftLabels)  # Their entries stand each for itself: there is no class dimension.
-CLASSES = tuple(kind for kind in ANSWERS if kind not in VALUES)
+# Vocabularies differ, so classes are always last.
+CLASSES = tuple(kind for kind in ANSWERS if kind not in (*VALUES, UniversalLogits))
 
 
 def total(loss: DistillationLoss, student: Tensor, teacher: Tensor, labels: Tensor | None = None) -> Tensor:

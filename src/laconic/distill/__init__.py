@@ -7,16 +7,23 @@ itself is in `laconic.train`.
 from laconic.distill.answers import Answers, answers
 from laconic.distill.attention_maps import AttentionMaps
 from laconic.distill.attention_transfer import AttentionTransfer
+from laconic.distill.beams import Beams
 from laconic.distill.binary_soft_labels import BinarySoftLabels
 from laconic.distill.contrastive import Contrastive
 from laconic.distill.correlation_congruence import CorrelationCongruence
 from laconic.distill.cosine_features import CosineFeatures
+from laconic.distill.decoding import Decoding
 from laconic.distill.decoupled import Decoupled
+from laconic.distill.dictation import dictation
 from laconic.distill.dist import Dist
 from laconic.distill.ensemble import Ensemble
 from laconic.distill.feature import FeatureLoss, LearnedLoss
+from laconic.distill.flow import Flow
+from laconic.distill.generated import Generated
 from laconic.distill.gram import Gram
+from laconic.distill.growing import continued, opening
 from laconic.distill.into_sklearn import Tabular, into_sklearn
+from laconic.distill.jensen_shannon import JensenShannon
 from laconic.distill.labels import Labels
 from laconic.distill.lesson import DistillationLoss, Lesson, label_loss
 from laconic.distill.match import Match
@@ -30,6 +37,7 @@ from laconic.distill.relational_angle import RelationalAngle
 from laconic.distill.relational_distance import RelationalDistance
 from laconic.distill.same_features import SameFeatures
 from laconic.distill.same_logits import SameLogits
+from laconic.distill.sampled import Sampled
 from laconic.distill.similarity_preserving import SimilarityPreserving
 from laconic.distill.site import Site, overhear
 from laconic.distill.soft_labels import SoftLabels
@@ -38,8 +46,10 @@ from laconic.distill.squared_error import SquaredError
 from laconic.distill.standardised_soft_labels import StandardisedSoftLabels
 from laconic.distill.student import student
 from laconic.distill.sum import Sum, Weighted
+from laconic.distill.taking import taking
 from laconic.distill.top_soft_labels import TopSoftLabels
 from laconic.distill.tree_picture import draw_tree
+from laconic.distill.universal_logits import UniversalLogits
 from laconic.distill.value_relations import ValueRelations
 from laconic.distill.variational import Variational
 
@@ -52,11 +62,14 @@ ANSWERS: tuple[type[DistillationLoss], ...] = (
     StandardisedSoftLabels,
     BinarySoftLabels,
     TopSoftLabels,
+    JensenShannon,
+    UniversalLogits,
 )
 FEATURES: tuple[type[FeatureLoss | LearnedLoss], ...] = (
     SameFeatures,
     AttentionTransfer,
     Gram,
+    Flow,
     NeuronSelectivity,
     SimilarityPreserving,
     RelationalDistance,
@@ -78,17 +91,22 @@ __all__ = [
     "Answers",
     "AttentionMaps",
     "AttentionTransfer",
+    "Beams",
     "BinarySoftLabels",
     "Contrastive",
     "CorrelationCongruence",
     "CosineFeatures",
+    "Decoding",
     "Decoupled",
     "Dist",
     "DistillationLoss",
     "Ensemble",
     "Explanation",
     "FeatureLoss",
+    "Flow",
+    "Generated",
     "Gram",
+    "JensenShannon",
     "Labels",
     "LearnedLoss",
     "Lesson",
@@ -103,6 +121,7 @@ __all__ = [
     "RelationalDistance",
     "SameFeatures",
     "SameLogits",
+    "Sampled",
     "SimilarityPreserving",
     "Site",
     "SoftLabels",
@@ -112,13 +131,18 @@ __all__ = [
     "Sum",
     "Tabular",
     "TopSoftLabels",
+    "UniversalLogits",
     "ValueRelations",
     "Variational",
     "Weighted",
     "answers",
+    "continued",
+    "dictation",
     "draw_tree",
     "into_sklearn",
     "label_loss",
+    "opening",
     "overhear",
     "student",
+    "taking",
 ]

@@ -23,6 +23,11 @@ class Labels(DistillationLoss):
         {'labels': tensor(0.6931)}
     """
 
+    @property
+    def aligned(self) -> bool:
+        """The teacher is not asked."""
+        return False
+
     def terms(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns `labels`.
 

@@ -29,9 +29,11 @@ class Lesson:
         criterion: the task's loss on labels, `(logits, labels) -> scalar`.
         features: what was heard inside the two, one pair for each `Match` of the run.
         progress: share of the run that is done, in [0, 1): where schedules are.
+        aligned: whether the two answer about the same positions and classes.
+        teacher_labels: where they do not, -100 at the teacher's positions that do not count; None: all count.
 
     Raises:
-        ModelError: student and teacher do not answer in the same shape.
+        ModelError: student and teacher are aligned and do not answer in the same shape.
     """
 
     student: Tensor
@@ -40,10 +42,12 @@ class Lesson:
     criterion: Criterion = cross_entropy
     features: tuple[Pair, ...] = ()
     progress: float = 0.0
+    aligned: bool = True
+    teacher_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "teacher", self.teacher.detach())
-        if self.student.shape != self.teacher.shape:
+        if self.aligned and self.student.shape != self.teacher.shape:
             raise ModelError(
                 f"distillation: the student answers in shape {list(self.student.shape)}, the teacher in "
                 f"{list(self.teacher.shape)}; expected the same. Give both the same number of classes or outputs."
@@ -62,6 +66,11 @@ class Lesson:
 
 class DistillationLoss(ABC):
     """One way to learn from a teacher. Immutable; concrete losses are final."""
+
+    @property
+    def aligned(self) -> bool:
+        """Whether student and teacher must answer about the same positions and classes."""
+        return True
 
     @abstractmethod
     def terms(self, lesson: Lesson) -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ class Match:
     `"attention[1]"` or `"encoder[hidden_states]"` one entry of an output that is a tuple, a dict or an object.
 
     Args:
-        teacher: layer of the teacher.
-        student: layer of the student.
+        teacher: layer of the teacher; or two of them, first and second, for a loss on what happens in between (`Flow`).
+        student: layer of the student; or two.
         loss: how the two are compared, such as `SameFeatures()`.
         weight: factor on the loss, positive.
         schedule: a further factor over the run, such as `Ramp(start=1, end=0)`; None: 1.
@@ -42,8 +42,8 @@ class Match:
         SameFeatures encoder.layer.8 -> encoder.layer.2
     """
 
-    teacher: str
-    student: str
+    teacher: str | tuple[str, str]
+    student: str | tuple[str, str]
     loss: FeatureLoss | LearnedLoss
     weight: float = 1.0
     schedule: Factor | None = None
@@ -57,10 +57,23 @@ class Match:
             raise invalid("Match.projection", self.projection, "None, 'linear' or 'conv'")
         if not isinstance(self.loss, FeatureLoss | LearnedLoss):
             raise invalid("Match.loss", self.loss, "a loss on features, such as SameFeatures()")
-        Site.parse(self.teacher), Site.parse(self.student)
+        for site in (*self.teachers, *self.students):
+            Site.parse(site)
+        if len(self.teachers) != len(self.students) or len(self.teachers) > 2:
+            raise invalid("Match", (self.teacher, self.student), "a layer of each, or two layers of each")
 
     def __str__(self) -> str:
-        return f"{type(self.loss).__name__} {self.teacher} -> {self.student}"
+        return f"{type(self.loss).__name__} {', '.join(self.teachers)} -> {', '.join(self.students)}"
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The teacher's layers, one or two."""
+        return (self.teacher,) if isinstance(self.teacher, str) else tuple(self.teacher)
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """The student's layers, one or two."""
+        return (self.student,) if isinstance(self.student, str) else tuple(self.student)
 
     def factor(self, progress: float) -> float:
         """Returns the weight when `progress`, a share of the run, is done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -36,6 +37,13 @@ class Matched(nn.Module):
             raise invalid("match", twice[0], "each match once", "Give one match the weights of both.")
         self.matches = tuple(matches)
         self.projections = nn.ModuleList(match.project(pair) for match, pair in zip(matches, pairs, strict=True))
+        self.projections_of_second = nn.ModuleDict(
+            {
+                str(i): match.project(pair.following)
+                for i, (match, pair) in enumerate(zip(matches, pairs, strict=True))
+                if pair.following is not None
+            }
+        )
         self.learned = nn.ModuleList(
             match.loss.module(pair) if isinstance(match.loss, LearnedLoss) else nn.Identity()
             for match, pair in zip(matches, self._project(pairs), strict=True)
@@ -58,9 +66,14 @@ class Matched(nn.Module):
 
     def _project(self, pairs: Sequence[Pair]) -> list[Pair]:
         return [
-            Pair(student=projection(pair.student), teacher=pair.teacher, mask=pair.mask)
-            for projection, pair in zip(self.projections, pairs, strict=True)
+            replace(pair, student=projection(pair.student), following=self._second(i, pair.following))
+            for i, (projection, pair) in enumerate(zip(self.projections, pairs, strict=True))
         ]
+
+    def _second(self, index: int, pair: Pair | None) -> Pair | None:
+        if pair is None:
+            return None
+        return replace(pair, student=self.projections_of_second[str(index)](pair.student))
 
     def _measure(self, distances: Sequence[Tensor]) -> None:
         for index, (match, distance) in enumerate(zip(self.matches, distances, strict=True)):

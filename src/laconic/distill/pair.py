@@ -19,11 +19,13 @@ class Pair:
         teacher: the teacher's, `[samples, ...]`; no gradient flows into them.
         mask: which positions of a sequence count, bool `[samples, positions]`, or None: all do. Features that are no
             sequence of as many positions are not touched by it.
+        following: the features of a second, later layer, where a match names two; else None.
     """
 
     student: Tensor
     teacher: Tensor
     mask: Tensor | None = None
+    following: Pair | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "student", _exact(self.student))

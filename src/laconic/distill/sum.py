@@ -31,6 +31,11 @@ class Weighted(DistillationLoss):
     def __post_init__(self) -> None:
         check_weight("Weighted.weight", self.weight)
 
+    @property
+    def aligned(self) -> bool:
+        """As the loss needs it."""
+        return self.loss.aligned
+
     def terms(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the terms of the loss, weighted."""
         factor = self.weight * (1.0 if self.schedule is None else self.schedule(lesson.progress))
@@ -59,6 +64,11 @@ class Sum(DistillationLoss):
     def __post_init__(self) -> None:
         if len(self.losses) == 0:
             raise invalid("Sum.losses", self.losses, "at least one loss")
+
+    @property
+    def aligned(self) -> bool:
+        """Whether any of the losses needs it."""
+        return any(loss.aligned for loss in self.losses)
 
     def terms(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the terms of all losses."""

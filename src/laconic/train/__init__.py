@@ -1,10 +1,12 @@
 """The one training loop, for labels and for teachers; what is learned from a teacher is said in `laconic.distill`."""
 
+from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.imitation import distillation
 from laconic.train.loop import Progress, Trained, train
 from laconic.train.mean_teacher import mean_teacher
 from laconic.train.mutual import mutual
 from laconic.train.objective import Moment, Objective, supervised
+from laconic.train.on_policy import on_policy
 from laconic.train.optimizer import SGD, AdamW
 from laconic.train.schedule import Constant, Cosine, Linear
 from laconic.train.teach import default_loss, distill
@@ -14,6 +16,7 @@ from laconic.train.tree_growth import tree_growth
 __all__ = [
     "SGD",
     "AdamW",
+    "Assisted",
     "Constant",
     "Cosine",
     "Linear",
@@ -24,9 +27,11 @@ __all__ = [
     "Training",
     "default_loss",
     "distill",
+    "distill_through_assistants",
     "distillation",
     "mean_teacher",
     "mutual",
+    "on_policy",
     "supervised",
     "train",
     "tree_growth",

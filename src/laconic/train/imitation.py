@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,18 @@ from laconic.distill import DistillationLoss, Lesson, Match, Matched, Pair, Site
 from laconic.train.describe import describe
 from laconic.train.objective import Moment, Objective
 
+TEACHER_LABELS = "teacher_labels"
+"""The input that says which of the teacher's positions count, where they are not the student's."""
 
-def distillation(teacher: nn.Module, task: Task, loss: DistillationLoss, match: Sequence[Match] = ()) -> Objective:
+
+def distillation(
+    teacher: nn.Module,
+    task: Task,
+    loss: DistillationLoss,
+    match: Sequence[Match] = (),
+    *,
+    teacher_task: Task | None = None,
+) -> Objective:
     """Returns the objective of learning from a teacher; labels are used where they are and the loss wants them.
 
     The teacher answers in eval mode, without gradients and in its own precision.
@@ -25,8 +35,9 @@ def distillation(teacher: nn.Module, task: Task, loss: DistillationLoss, match: 
         task: how both models are called.
         loss: on their answers.
         match: what else is to be alike, inside them.
+        teacher_task: how the teacher is called (`call`, `logits`) where it reads other inputs; None: as the student.
     """
-    school = School(teacher=teacher, task=task, match=tuple(match))
+    school = School(teacher=teacher, task=task, match=tuple(match), teacher_task=teacher_task, aligned=loss.aligned)
 
     def parts(model: nn.Module, batch: Batch) -> nn.Module:
         with torch.no_grad():
@@ -47,24 +58,43 @@ class School:
 
     teacher: nn.Module
     task: Task
-    match: tuple[Match, ...]
+    match: tuple[Match, ...] = ()
+    teacher_task: Task | None = None
+    aligned: bool = True
 
     def lesson(self, model: nn.Module, batch: Batch, moment: Moment) -> Lesson:
         """Returns what teacher and student say to a batch."""
         with torch.no_grad():
-            answer, theirs = self._ask(self.teacher, batch, [match.teacher for match in self.match])
-        given, ours = self._ask(model, batch, [match.student for match in self.match])
+            task = self.teacher_task or self.task
+            answer, theirs = _ask(task, self.teacher, batch, [site for match in self.match for site in match.teachers])
+        given, ours = _ask(self.task, model, batch, [site for match in self.match for site in match.students])
         mask = position_mask(batch)
-        features = tuple(Pair(student=s, teacher=t, mask=mask) for s, t in zip(ours, theirs, strict=True))
-        return lesson_of(self.task, batch, moment, student=given, teacher=answer, features=features)
+        heard = iter([Pair(student=s, teacher=t, mask=mask) for s, t in zip(ours, theirs, strict=True)])
+        features = tuple(_joined([next(heard) for _ in match.students]) for match in self.match)
+        return lesson_of(
+            self.task, batch, moment, student=given, teacher=answer, features=features, aligned=self.aligned
+        )
 
-    def _ask(self, model: nn.Module, batch: Batch, sites: Sequence[str]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        inside = model.module if isinstance(model, DistributedDataParallel) else model
-        return overhear(lambda: self.task.forward(model, batch), inside, [Site.parse(site) for site in sites])
+
+def _ask(task: Task, model: nn.Module, batch: Batch, sites: Sequence[str]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    inside = model.module if isinstance(model, DistributedDataParallel) else model
+    return overhear(lambda: task.forward(model, batch), inside, [Site.parse(site) for site in sites])
+
+
+def _joined(pairs: Sequence[Pair]) -> Pair:
+    """Returns the features of one match, which has one layer or two."""
+    return pairs[0] if len(pairs) == 1 else replace(pairs[0], following=pairs[1])
 
 
 def lesson_of(
-    task: Task, batch: Batch, moment: Moment, *, student: Tensor, teacher: Tensor, features: tuple[Pair, ...] = ()
+    task: Task,
+    batch: Batch,
+    moment: Moment,
+    *,
+    student: Tensor,
+    teacher: Tensor,
+    features: tuple[Pair, ...] = (),
+    aligned: bool = True,
 ) -> Lesson:
     """Returns the lesson of two answers to a batch."""
     return Lesson(
@@ -74,6 +104,8 @@ def lesson_of(
         criterion=task.criterion,
         features=features,
         progress=moment.progress,
+        aligned=aligned,
+        teacher_labels=batch.kwargs.get(TEACHER_LABELS),
     )
 
 

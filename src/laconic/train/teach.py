@@ -30,6 +30,7 @@ def distill(
     epochs: int = 10,
     work: str | Path | None = None,
     progress: Progress | None = None,
+    teacher_task: Task | None = None,
 ) -> nn.Module:
     """Trains a student to answer like its teacher, and returns it; the student is trained in place.
 
@@ -43,6 +44,7 @@ def distill(
         epochs: passes over the data, if `training` is not given.
         work: folder for the checkpoint, from which a run that was killed goes on.
         progress: called after every step.
+        teacher_task: how the teacher is called (`call`, `logits`) where it reads other inputs; None: as the student.
 
     Raises:
         ModelError: teacher and student do not answer in the same shape.
@@ -50,7 +52,7 @@ def distill(
         DataError: no training data, or a batch that does not fit.
         TrainingError: a loss that is not finite.
     """
-    objective = distillation(teacher, task, loss or default_loss(task), match)
+    objective = distillation(teacher, task, loss or default_loss(task), match, teacher_task=teacher_task)
     return train(
         student, task, training or Training(epochs=epochs), objective=objective, work=work, progress=progress
     ).model
