@@ -9,6 +9,7 @@ from laconic.distill.attention_maps import AttentionMaps
 from laconic.distill.attention_transfer import AttentionTransfer
 from laconic.distill.beams import Beams
 from laconic.distill.binary_soft_labels import BinarySoftLabels
+from laconic.distill.confidence_temperature import ConfidenceTemperature
 from laconic.distill.contrastive import Contrastive
 from laconic.distill.correlation_congruence import CorrelationCongruence
 from laconic.distill.cosine_features import CosineFeatures
@@ -19,6 +20,7 @@ from laconic.distill.dist import Dist
 from laconic.distill.ensemble import Ensemble
 from laconic.distill.feature import FeatureLoss, LearnedLoss
 from laconic.distill.flow import Flow
+from laconic.distill.focal_temperature import FocalTemperature
 from laconic.distill.generated import Generated
 from laconic.distill.gram import Gram
 from laconic.distill.growing import continued, opening
@@ -30,6 +32,7 @@ from laconic.distill.match import Match
 from laconic.distill.matched import Matched
 from laconic.distill.neuron_selectivity import NeuronSelectivity
 from laconic.distill.pair import Pair
+from laconic.distill.pairing import pair_layers
 from laconic.distill.path_balance import PathBalance
 from laconic.distill.probabilistic_transfer import ProbabilisticTransfer
 from laconic.distill.ramp import Ramp
@@ -93,6 +96,7 @@ __all__ = [
     "AttentionTransfer",
     "Beams",
     "BinarySoftLabels",
+    "ConfidenceTemperature",
     "Contrastive",
     "CorrelationCongruence",
     "CosineFeatures",
@@ -104,6 +108,7 @@ __all__ = [
     "Explanation",
     "FeatureLoss",
     "Flow",
+    "FocalTemperature",
     "Generated",
     "Gram",
     "JensenShannon",
@@ -143,6 +148,7 @@ __all__ = [
     "label_loss",
     "opening",
     "overhear",
+    "pair_layers",
     "student",
     "taking",
 ]

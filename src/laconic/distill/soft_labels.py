@@ -11,6 +11,7 @@ from laconic.distill.answers import answers, divergence
 from laconic.distill.domain import check_share, check_temperature
 from laconic.distill.lesson import DistillationLoss, Lesson
 from laconic.distill.ramp import Factor
+from laconic.distill.sample_temperature import SampleTemperature
 
 
 @final
@@ -30,6 +31,8 @@ class SoftLabels(DistillationLoss):
         class_axis: the logits' class dimension. None: where the labels' shape puts it (`[n, c, ...]` or `[n, ..., c]`);
             without labels only `[n, c]` is clear.
         schedule: a factor on the temperature over the run, such as `Ramp(start=1, end=0.25)`; None: 1.
+        sample_temperature: gives each position a temperature of its own around that one: `FocalTemperature()` (FLSW) or
+            `ConfidenceTemperature()` (CWSM); None: all have the same.
 
     Guarantees:
         The loss of a student that answers like the teacher is 0, and so is its gradient.
@@ -53,6 +56,7 @@ class SoftLabels(DistillationLoss):
     hard_weight: float = 0.0
     class_axis: int | None = None
     schedule: Factor | None = None
+    sample_temperature: SampleTemperature | None = None
 
     def __post_init__(self) -> None:
         check_temperature("SoftLabels", self.temperature)
@@ -66,5 +70,9 @@ class SoftLabels(DistillationLoss):
         """
         rows = answers(lesson, "SoftLabels", self.class_axis)
         temperature = self.temperature * (1.0 if self.schedule is None else self.schedule(lesson.progress))
-        nats = divergence(rows.student / temperature, rows.teacher / temperature)
-        return lesson.mix({"soft labels": rows.mean(nats) * temperature**2}, self.hard_weight)
+        if self.sample_temperature is None:
+            nats = divergence(rows.student / temperature, rows.teacher / temperature)
+            return lesson.mix({"soft labels": rows.mean(nats) * temperature**2}, self.hard_weight)
+        each = self.sample_temperature(rows, temperature)[:, None]
+        nats = divergence(rows.student / each, rows.teacher / each)
+        return lesson.mix({"soft labels": rows.mean(nats * each[:, 0] ** 2)}, self.hard_weight)

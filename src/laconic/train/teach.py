@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
+from laconic.core.errors import invalid
 from laconic.core.task import Task
-from laconic.distill import DistillationLoss, Match, SoftLabels, SquaredError
+from laconic.distill import DistillationLoss, Match, SoftLabels, SquaredError, pair_layers
 from laconic.train.imitation import distillation
 from laconic.train.loop import Progress, train
 from laconic.train.training import Training
@@ -25,7 +26,7 @@ def distill(
     task: Task,
     *,
     loss: DistillationLoss | None = None,
-    match: Sequence[Match] = (),
+    match: Sequence[Match] | str = (),
     training: Training | None = None,
     epochs: int = 10,
     work: str | Path | None = None,
@@ -39,7 +40,7 @@ def distill(
         student: any module that answers the same task in the same shape.
         task: `task.train` is the data; it needs no labels unless the loss wants them.
         loss: how the answers are compared; None: `default_loss(task)`.
-        match: layers that are to be alike as well.
+        match: layers that are to be alike as well; `"auto"`: those that `laconic.distill.pair_layers` finds.
         training: how to train; None: AdamW with a cosine schedule for `epochs`.
         epochs: passes over the data, if `training` is not given.
         work: folder for the checkpoint, from which a run that was killed goes on.
@@ -52,6 +53,10 @@ def distill(
         DataError: no training data, or a batch that does not fit.
         TrainingError: a loss that is not finite.
     """
+    if isinstance(match, str):
+        if match != "auto":
+            raise invalid("match", match, "a sequence of Match, or 'auto'")
+        match = pair_layers(teacher, student, task, teacher_task=teacher_task)
     objective = distillation(teacher, task, loss or default_loss(task), match, teacher_task=teacher_task)
     return train(
         student, task, training or Training(epochs=epochs), objective=objective, work=work, progress=progress
