@@ -1,6 +1,7 @@
 """The one training loop, for labels and for teachers; what is learned from a teacher is said in `laconic.distill`."""
 
 from laconic.train.assistants import Assisted, distill_through_assistants
+from laconic.train.augmented import augmented
 from laconic.train.imitation import distillation
 from laconic.train.loop import Progress, Trained, train
 from laconic.train.mean_teacher import mean_teacher
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "Trained",
     "Training",
+    "augmented",
     "default_loss",
     "distill",
     "distill_through_assistants",

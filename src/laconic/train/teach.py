@@ -10,6 +10,8 @@ from torch import nn
 from laconic.core.errors import invalid
 from laconic.core.task import Task
 from laconic.distill import DistillationLoss, Match, SoftLabels, SquaredError, pair_layers
+from laconic.distill.augment import Augmentation
+from laconic.train.augmented import augmented
 from laconic.train.imitation import distillation
 from laconic.train.loop import Progress, train
 from laconic.train.training import Training
@@ -32,6 +34,7 @@ def distill(
     work: str | Path | None = None,
     progress: Progress | None = None,
     teacher_task: Task | None = None,
+    augment: Sequence[Augmentation] = (),
 ) -> nn.Module:
     """Trains a student to answer like its teacher, and returns it; the student is trained in place.
 
@@ -46,6 +49,7 @@ def distill(
         work: folder for the checkpoint, from which a run that was killed goes on.
         progress: called after every step.
         teacher_task: how the teacher is called (`call`, `logits`) where it reads other inputs; None: as the student.
+        augment: what is done to every batch before both see it, such as `laconic.distill.augment.Mixup()`.
 
     Raises:
         ModelError: teacher and student do not answer in the same shape.
@@ -58,6 +62,7 @@ def distill(
             raise invalid("match", match, "a sequence of Match, or 'auto'")
         match = pair_layers(teacher, student, task, teacher_task=teacher_task)
     objective = distillation(teacher, task, loss or default_loss(task), match, teacher_task=teacher_task)
+    objective = augmented(objective, *augment)
     return train(
         student, task, training or Training(epochs=epochs), objective=objective, work=work, progress=progress
     ).model
