@@ -22,7 +22,7 @@ def linear_time(graphs: Mapping[Entry, bytes], threads: int, yardstick_us: float
     for shape, form in graphs:
         us = float(shape.inputs + 10 * shape.outputs) * (0.5 if form.weight == "grid" else 1.0)
         found[shape, form] = Times(
-            inside_us=us, low_us=us, high_us=us, before_us=1.0, after_us=2.0, operators=1, before=1, after=1
+            inside_us=us, low_us=us, high_us=us, before_us=1.0, after_us=2.0, moving_us=0.5, operators=1
         )
     return found
 

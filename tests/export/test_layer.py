@@ -101,4 +101,4 @@ def test_times_are_those_on_a_machine_of_the_usual_pace() -> None:
     content = layer_graph(CONV, ROUNDED)[0]
     usual, slow = (time_layers({0: content}, 1, pace)[0] for pace in (1.0, 1e9))
     assert slow.inside_us > 1e5 * usual.inside_us  # as if the yardstick usually took a thousand seconds
-    assert slow.before > 0 and slow.before_us > 0 and slow.low_us <= slow.high_us
+    assert slow.low_us <= slow.high_us

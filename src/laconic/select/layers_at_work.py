@@ -32,6 +32,7 @@ class LayerAtWork:
         turned: its weight is `[inputs, outputs]`.
         form: of its weight, and what around it is rounded.
         names: parameters of the model that are this weight.
+        link: its place in the chain that took the place of the original.
     """
 
     parameter: str
@@ -43,6 +44,7 @@ class LayerAtWork:
     turned: bool = False
     form: Form = FLOAT
     names: tuple[str, ...] = ()
+    link: int = 0
 
 
 def layers_at_work(graph: Graph, batch_size: int) -> tuple[LayerAtWork, ...]:
@@ -141,13 +143,13 @@ def _after(layer: LayerAtWork, edit: Edit) -> Iterator[LayerAtWork]:
             yield _cut(layer, edit)
         case Swap(spec=Identity() | Skipped()) if f"{layer.module}.".startswith(f"{edit.module}."):
             return
-        case Swap(spec=LowRank()) if edit.module == layer.module:
-            middle = edit.spec.rank
+        case Swap(spec=LowRank() as spec) if edit.module == layer.module:
+            middle = spec.rank
             yield _link(layer, 0, replace(layer.shape, outputs=middle), whole_width=False)
             yield _link(layer, 1, replace(layer.shape, inputs=middle), whole_width=False)
-        case Swap(spec=Convolutions()) if edit.module == layer.module:
+        case Swap(spec=Convolutions() as spec) if edit.module == layer.module:
             shape = layer.shape
-            for i, stage in enumerate(edit.spec.stages):
+            for i, stage in enumerate(spec.stages):
                 shape = _stage(shape, stage)
                 yield _link(layer, i, shape, whole_width=stage.groups > 1)
                 shape = replace(shape, sizes=_reached(shape))
@@ -159,7 +161,17 @@ def _link(layer: LayerAtWork, place: int, shape: LayerShape, *, whole_width: boo
     """Returns one of the layers that took the place of another."""
     whole = shape if whole_width else replace(shape, inputs=_up(shape.inputs), outputs=_up(shape.outputs))
     module = f"{layer.module}.{place}"
-    return replace(layer, parameter=f"{module}.weight", module=module, shape=shape, whole=whole, form=FLOAT, names=())
+    return replace(
+        layer,
+        parameter=f"{module}.weight",
+        module=module,
+        shape=shape,
+        whole=whole,
+        source=f"{layer.source}/{place}" if place else layer.source,
+        form=FLOAT,
+        names=(),
+        link=place,
+    )
 
 
 def _up(width: int) -> int:

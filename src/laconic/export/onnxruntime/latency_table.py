@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
-import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -14,8 +12,6 @@ from itertools import product
 from pathlib import Path
 from typing import Self, final
 
-import numpy as np
-import onnx_ir as ir
 import onnxruntime
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -24,11 +20,9 @@ from laconic.core.caches import cache_folder
 from laconic.core.errors import ArtifactError
 from laconic.core.files import json_text, read_bytes, sha256, write_text
 from laconic.core.target import Target
-from laconic.export.onnxruntime.capture import OPSET
 from laconic.export.onnxruntime.kernels import INTEGER
 from laconic.export.onnxruntime.layer import FLOAT, Form, LayerShape, layer_graph
-from laconic.export.onnxruntime.layer_times import Times, time_layers, yardstick
-from laconic.export.onnxruntime.session import Session
+from laconic.export.onnxruntime.layer_times import Times, operator_us, time_layers, yardstick
 from laconic.measure import latency
 from laconic.measure.record import RECORD
 
@@ -36,7 +30,6 @@ FORMAT = 1
 STEPS = 8
 """Measured widths of a layer lie so many to its full width."""
 ALIGNED = 8
-CHAIN = 64
 
 Entry = tuple[LayerShape, Form]
 Timer = Callable[[Mapping[Entry, bytes], int, float], Mapping[Entry, Times]]
@@ -134,7 +127,7 @@ class LatencyTable:
         table = cls(
             machine=machine,
             yardstick_us=_pace_us(machine.threads),
-            operator_us=_operator_us(machine.threads),
+            operator_us=operator_us(machine.threads),
             path=path,
         )
         table.save()
@@ -295,6 +288,7 @@ def _blend(parts: list[tuple[Times, float]]) -> Times:
         high_us=sum(times.high_us * share for times, share in parts),
         before_us=sum(times.before_us * share for times, share in parts),
         after_us=sum(times.after_us * share for times, share in parts),
+        moving_us=sum(times.moving_us * share for times, share in parts),
     )
 
 
@@ -302,31 +296,3 @@ def _pace_us(threads: int) -> float:
     session, arrays = yardstick(threads)
     found = latency({"yardstick": lambda: session.run(arrays)}, repeats=200, seconds=2.0)
     return found["yardstick"].median_ms * 1e3
-
-
-def _operator_us(threads: int) -> float:
-    """Returns what each of many operators on a single number takes."""
-    sessions = {count: Session(_chain(count), threads=threads) for count in (1, 1 + CHAIN)}
-    arrays = [np.zeros(1, np.float32)]
-    samples = []
-    for _ in range(200):
-        seconds = {}
-        for count, session in sessions.items():
-            session.run(arrays)
-            start = time.perf_counter()
-            session.run(arrays)
-            seconds[count] = time.perf_counter() - start
-        samples.append((seconds[1 + CHAIN] - seconds[1]) / CHAIN)
-    return statistics.median(samples) * 1e6
-
-
-def _chain(count: int) -> bytes:
-    value = start = ir.Value(name="x", shape=ir.Shape((1,)), type=ir.TensorType(ir.DataType.FLOAT))
-    nodes = []
-    for _ in range(count):
-        nodes.append(ir.node("Tanh", [value]))
-        value = nodes[-1].outputs[0]
-    value.name, value.type = "y", ir.TensorType(ir.DataType.FLOAT)
-    graph = ir.Graph([start], [value], nodes=nodes, opset_imports={"": OPSET}, name="chain")
-    content: bytes = ir.to_proto(ir.Model(graph, ir_version=10)).SerializeToString()
-    return content
