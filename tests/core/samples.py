@@ -13,6 +13,7 @@ from laconic.core.codings import (
     Dictionary,
     Half,
     Hashed,
+    LowRankSum,
     Sparse,
     ValueGrid,
     Zipped,
@@ -90,6 +91,10 @@ def sparse_samples(weight: Tensor) -> dict[str, Coding]:
         ),
         "mask, then words": Sparse.of(weight, few, inner=words(weight, words=9, length=4)),
         "mask, then sums of words": Sparse.of(weight, large, inner=words(weight, words=5, length=2, stages=2)),
+        "rank two plus a grid": low_rank_sum(weight, symmetric(weight, 3)),
+        "rank two plus what is large": low_rank_sum(weight, Sparse.of(weight, large, inner=Half.of(weight))),
+        "rank two plus words": low_rank_sum(weight, words(weight, words=5, length=2, stages=2)),
+        "rank two plus all": low_rank_sum(weight, Dense.of(weight)),
         "all zero": Sparse.of(torch.zeros(2, 3)),
         "sparse without dimension": Sparse.of(torch.tensor(0.3)),
         "sparse without element": Sparse.of(torch.zeros(3, 0)),
@@ -140,6 +145,14 @@ def words(
     codes = torch.randint(0, words, (stages, blocks.count), generator=generator)
     scale = torch.linspace(0.5, 2, blocks.channels) if scaled else None
     return Codebook.of(vectors=blocks, rows=rows, books=books, scale=scale, codes=codes)
+
+
+def low_rank_sum(weight: Tensor, rest: Coding) -> LowRankSum:
+    """Random factors beside another coding."""
+    generator, layout = torch.Generator().manual_seed(2), Layout.rows(tuple(weight.shape))
+    _, rows, columns = layout.matrix
+    left, right = torch.randn(1, rows, 2, generator=generator), torch.randn(1, 2, columns, generator=generator)
+    return LowRankSum(layout=layout, left=left.half(), right=right.half(), rest=rest)
 
 
 def empty() -> AffineGrid:

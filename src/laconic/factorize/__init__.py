@@ -3,6 +3,7 @@
 from laconic.factorize.activation_aware import ActivationAwareSVD
 from laconic.factorize.canonical import CanonicalPolyadic
 from laconic.factorize.decomposition import Decomposition, Factorization, Level
+from laconic.factorize.low_rank_plus import LowRankPlus
 from laconic.factorize.svd import SVD
 from laconic.factorize.tucker import Tucker2
 from laconic.factorize.whole import factorize
@@ -17,6 +18,7 @@ __all__ = [
     "Decomposition",
     "Factorization",
     "Level",
+    "LowRankPlus",
     "Tucker2",
     "factorize",
 ]

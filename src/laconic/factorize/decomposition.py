@@ -69,11 +69,11 @@ def cost_of(delta: Tensor, weight: Tensor, layer: Layer, evidence: LayerEvidence
     """Returns `Level.error` of a change of a weight, both of the layer's shape."""
     if evidence is not None and evidence.gradient_sum is not None:
         return evidence.nats(delta)
-    whole, part = (_energy(layer.matrix(t.double()), evidence) for t in (weight, delta))
+    whole, part = (energy(layer.matrix(t.double()), evidence) for t in (weight, delta))
     return part / whole if whole > 0 else 0.0
 
 
-def _energy(matrix: Tensor, evidence: LayerEvidence | None) -> float:
+def energy(matrix: Tensor, evidence: LayerEvidence | None) -> float:
     """Returns `tr(M A M^T)`, with the identity for `A` where there is no evidence."""
     if evidence is None:
         return float(matrix.square().sum())

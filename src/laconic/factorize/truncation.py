@@ -100,6 +100,18 @@ class Truncation(Decomposition):
         )
 
 
+def leading(matrix: Tensor, second: Tensor | None, rank: int) -> tuple[Tensor, Tensor]:
+    """Returns factors of the matrix of some rank whose answers are nearest, `U_r` and `U_r^T W`.
+
+    Args:
+        matrix: `W`, float64 `[groups, outputs, inputs]`.
+        second: `A`, float64 `[groups, inputs, inputs]` or its diagonal; None: the identity.
+        rank: how many directions.
+    """
+    kept = _directions(matrix, second)[:, :, :rank]
+    return kept, kept.mT @ matrix
+
+
 def _directions(matrix: Tensor, second: Tensor | None) -> Tensor:
     """Returns the left singular vectors of `W A^(1/2)`, of `W` itself where there is no `A`."""
     if second is None:

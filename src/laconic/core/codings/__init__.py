@@ -7,11 +7,23 @@ from laconic.core.codings.dense import Dense
 from laconic.core.codings.dictionary import Dictionary
 from laconic.core.codings.half import Half
 from laconic.core.codings.hashed import Hashed
+from laconic.core.codings.low_rank_sum import LowRankSum
 from laconic.core.codings.sparse import Sparse
 from laconic.core.codings.value_grid import ValueGrid
 from laconic.core.codings.zipped import Zipped
 
-ALL: tuple[type[Coding], ...] = (AffineGrid, Codebook, Dense, Dictionary, Half, Hashed, Sparse, ValueGrid, Zipped)
+ALL: tuple[type[Coding], ...] = (
+    AffineGrid,
+    Codebook,
+    Dense,
+    Dictionary,
+    Half,
+    Hashed,
+    LowRankSum,
+    Sparse,
+    ValueGrid,
+    Zipped,
+)
 
 __all__ = [
     "ALL",
@@ -22,6 +34,7 @@ __all__ = [
     "Dictionary",
     "Half",
     "Hashed",
+    "LowRankSum",
     "Sparse",
     "ValueGrid",
     "Zipped",
