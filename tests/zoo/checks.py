@@ -166,7 +166,7 @@ def _checks(
     yield "oracle", lambda: _oracle(model, inputs, pruned)
     yield "forward", lambda: runs(model, inputs, pruned.model)
     yield "backward", lambda: learns(model, inputs, pruned.model)
-    yield "onnx", lambda: _onnx(inputs, pruned)
+    yield "onnx", lambda: _onnx(model, inputs, pruned)
 
 
 def _ratio(entry: Entry, pruned: laconic.Pruned) -> None:
@@ -212,11 +212,11 @@ def _with_gradient(model: nn.Module, inputs: Inputs) -> set[str]:
         model.eval()
 
 
-def _onnx(inputs: Inputs, pruned: laconic.Pruned) -> None:
-    args, kwargs = arguments_of(inputs)
-    graph = capture(pruned.model, args, kwargs)
-    with quietly():
-        program = torch.onnx.export(graph.program, dynamo=True, optimize=False, verbose=False)
+def _onnx(model: nn.Module, inputs: Inputs, pruned: laconic.Pruned) -> None:
+    try:
+        program = _exported(pruned.model, inputs)
+    except Exception as failure:
+        raise AssertionError(f"{_refused(model, inputs)}: {said(_root(failure))}") from failure
     session = onnxruntime.InferenceSession(_bytes(program), _options(), providers=["CPUExecutionProvider"])
     leaves = [t.numpy() for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)]
     found = session.run(None, dict(zip((i.name for i in session.get_inputs()), leaves, strict=True)))
@@ -225,6 +225,25 @@ def _onnx(inputs: Inputs, pruned: laconic.Pruned) -> None:
     scale = max(float(np.abs(t).max()) for t in expected)
     error = max(float(np.abs(a.astype(np.float64) - b).max()) for a, b in zip(found, expected, strict=True))
     assert math.isfinite(error) and error <= ONNX_TOLERANCE * scale, f"ONNX Runtime is {error / scale:.2g} away"
+
+
+def _exported(model: nn.Module, inputs: Inputs) -> Any:
+    args, kwargs = arguments_of(inputs)
+    graph = capture(model, args, kwargs)
+    with quietly():
+        return torch.onnx.export(graph.program, dynamo=True, optimize=False, verbose=False)
+
+
+def _refused(model: nn.Module, inputs: Inputs) -> str:
+    try:
+        _exported(model, inputs)
+    except Exception:
+        return "PyTorch exports neither this nor the original"
+    return "PyTorch does not export this, but the original"
+
+
+def _root(failure: BaseException) -> BaseException:
+    return failure if failure.__cause__ is None else _root(failure.__cause__)
 
 
 def _bytes(program: Any) -> bytes:
@@ -269,7 +288,7 @@ def noted(row: Row, check: str) -> Iterator[None]:
         row.passed.append(check)
 
 
-def said(failure: Exception) -> str:
+def said(failure: BaseException) -> str:
     """Returns one line."""
     text = str(failure).strip()
     return f"{type(failure).__name__}: {text.splitlines()[0] if text else ''}"[:300]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import string
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch.fx import Node
@@ -67,47 +68,56 @@ def _attention(given: Given, result: Shape) -> Products:
     return [((given["key"],), scores * query[-1]), ((given["value"],), scores * result[-1])]
 
 
-def labels_of_products(equation: str) -> list[str]:
+def spelled_out(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """Returns the labels of each operand of an einsum and of its result: one a dimension, those under an ellipsis too.
+
+    Args:
+        equation: as PyTorch takes it.
+        ranks: number of dimensions of each operand.
+
+    Example:
+        >>> spelled_out("...ab, b -> ...a", (4, 1))
+        (['YZab', 'b'], 'YZa')
+        >>> spelled_out("ba,bc", (2, 2))
+        (['ba', 'bc'], 'ac')
+    """
+    left, arrow, kept = equation.replace(" ", "").replace("...", ".").partition("->")
+    terms = left.split(",")
+    implied = "." * ("." in left) + "".join(sorted(k for k in left if left.count(k) == 1 and k not in ".,"))
+    hidden = [rank - len(term) + 1 if "." in term else 0 for term, rank in zip(terms, ranks, strict=True)]
+    free = "".join(k for k in string.ascii_lowercase + string.ascii_uppercase if k not in equation)
+    under = free[len(free) - max(hidden) :]
+    spelled = [term.replace(".", under[len(under) - count :]) for term, count in zip(terms, hidden, strict=True)]
+    return spelled, (kept if arrow else implied).replace(".", under)
+
+
+def labels_of_products(terms: Sequence[str], kept: str) -> list[str]:
     """Returns the labels of each product that an einsum is made of: operands meet from left to right, as in PyTorch.
 
     Example:
-        >>> [sorted(labels) for labels in labels_of_products("ab,bc,cd->ad")]
+        >>> [sorted(labels) for labels in labels_of_products(["ab", "bc", "cd"], "ad")]
         [['a', 'b', 'c'], ['a', 'c', 'd']]
     """
-    inputs, kept = _terms(equation)
     found: list[str] = []
-    open_labels = set(inputs[0])
-    for i in range(1, len(inputs)):
-        joined = open_labels | set(inputs[i])
+    open_labels = set(terms[0])
+    for i in range(1, len(terms)):
+        joined = open_labels | set(terms[i])
         found.append("".join(joined))
-        open_labels = joined & set(kept + "".join(inputs[i + 1 :]))
+        open_labels = joined & set(kept + "".join(terms[i + 1 :]))
     return found
-
-
-def labels_of_operands(equation: str, ranks: Sequence[int]) -> Iterator[tuple[str, int, int]]:
-    """Yields `(label, operand, dimension)`; the dimensions under an ellipsis have no label."""
-    for i, (term, rank) in enumerate(zip(_terms(equation)[0], ranks, strict=True)):
-        yield from ((label, i, rank - len(term) + d) for d, label in enumerate(term))
 
 
 def _einsum(given: Given, result: Shape) -> Products:
     shapes = [shape_of(node) for node in given["tensors"]]
-    placed = list(labels_of_operands(given["equation"], [len(shape) for shape in shapes]))
-    sizes = {label: shapes[i][d] for label, i, d in placed}
-    ellipses = [shape[: len(shape) - sum(i == j for _, j, _ in placed)] for i, shape in enumerate(shapes)]
-    longest = max(len(leading) for leading in ellipses)
-    batch = math.prod(next(leading for leading in ellipses if len(leading) == longest))
-    products = labels_of_products(given["equation"])
+    terms, kept = spelled_out(given["equation"], [len(shape) for shape in shapes])
+    sizes: dict[str, Any] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        for label, size in zip(term, shape, strict=True):
+            sizes[label] = size if label not in sizes or sizes[label] == 1 else sizes[label]  # One is broadcast.
     return [
-        (tuple(given["tensors"][: i + 2]), math.prod(sizes[k] for k in joined) * batch)
-        for i, joined in enumerate(products)
+        (tuple(given["tensors"][: i + 2]), math.prod(sizes[k] for k in joined))
+        for i, joined in enumerate(labels_of_products(terms, kept))
     ]
-
-
-def _terms(equation: str) -> tuple[list[str], str]:
-    left, arrow, kept = equation.replace(" ", "").replace("...", "").partition("->")
-    implied = "".join(k for k in left if left.count(k) == 1 and k != ",")
-    return left.split(","), kept if arrow else implied
 
 
 def _recurrent(given: Given, result: Shape) -> Products:

@@ -13,7 +13,7 @@ from laconic.graph.axes import Axes, Axis
 from laconic.graph.axes.call import Dims
 from laconic.graph.axes.expression import LARGEST_REAL, Atom, Prod, atoms_in, kept_size, product
 from laconic.graph.costs import macs_by_product
-from laconic.graph.macs import labels_of_operands, labels_of_products
+from laconic.graph.macs import labels_of_products, spelled_out
 from laconic.graph.operators import (
     ATTENTION,
     CONVOLUTIONS,
@@ -100,8 +100,9 @@ def _multiplied(axes: Axes, node: Node, operands: tuple[Node, ...]) -> Dims:
 
 def _labelled(axes: Axes, given: Mapping[str, Any], which: int) -> Dims:
     dims = [_real(axes, node) for node in given["tensors"]]
-    by_label = {label: dims[i][d] for label, i, d in labels_of_operands(given["equation"], list(map(len, dims)))}
-    return tuple(by_label[label] for label in labels_of_products(given["equation"])[which])
+    terms, kept = spelled_out(given["equation"], [len(found) for found in dims])
+    by_label = {k: dim for term, found in zip(terms, dims, strict=True) for k, dim in zip(term, found, strict=True)}
+    return tuple(by_label[label] for label in labels_of_products(terms, kept)[which])
 
 
 def _real(axes: Axes, node: Node) -> Dims:

@@ -108,7 +108,9 @@ def jointly(
     task = data if isinstance(data, Task) else None
     device = next((p.device for p in graph.parameters.values()), torch.device("cpu"))
     prices = Prices(graph, task, batches_of(task or (args, kwargs), device, PRICED_ON))
-    order = tuple(remove_blocks(model, data, ratio=ratio, of=of, keep=keep, compensate=None, renumber=False, graph=graph).removed)
+    order = tuple(
+        remove_blocks(model, data, ratio=ratio, of=of, keep=keep, compensate=None, renumber=False, graph=graph).removed
+    )
     tried = [*_narrowed(narrow, model, ratio)]
     for count in sorted({round(share * len(order)) for share in SHARES} - {0}):
         shorter = remove_blocks(

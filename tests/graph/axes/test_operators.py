@@ -56,6 +56,11 @@ ON_TOKENS = {
     "where": (lambda x: torch.where(x > 0, x, x * 0.1), 6, [6]),
     "topk over space": (lambda x: x.topk(2, 1)[0], 6, [6]),
     "window over space": (lambda x: x.unfold(1, 2, 1).mean(-1), 6, [6]),
+    "spectrum over space": (lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=1) * 2, n=4, dim=1), 6, [6]),
+    "spectrum": (lambda x: torch.fft.rfft2(x, dim=(1, 2)).abs(), 4, []),
+    "distances": (lambda x: torch.cdist(x, 2 * x) @ x, 6, [6]),
+    "kronecker": (lambda x: torch.kron(x, torch.ones(1, 1, 2, dtype=x.dtype)), 12, [2, 6]),
+    "ellipsis": (lambda x: torch.einsum("...ni,...nj,...ni->...nj", x, x, x), 6, [6]),
     "diagonal": (lambda x: torch.diagonal(x[:, :, None] * x[..., None], dim1=2, dim2=3), 6, []),
 }
 # operator on [2, 8, 4, 4] images, channels that come out, sizes of the axes that stay

@@ -64,8 +64,32 @@ def test_scatter_and_gather_over_space_let_channels_pass():
     assert [a.size for a in gathered] == [a.size for a in scattered] == [6]
 
 
-def test_einsum_with_an_ellipsis_or_a_diagonal_is_frozen_not_guessed():
-    assert len(analysed(lambda x: torch.einsum("...i,...i->...i", x, x))) == 0
+def test_einsum_with_a_diagonal_is_frozen_not_guessed():
+    assert len(analysed(lambda x: torch.einsum("...ii->...i", x[..., None] * x[..., None, :]))) == 0
+
+
+def test_dimensions_under_an_ellipsis_are_counted_from_the_right():
+    (axis,) = analysed(lambda x: torch.einsum("...i,i->...i", x, torch.ones(6)))
+    assert [(s.tensor, s.dim) for s in axis.slices][-1] == ("second.weight", 1)
+    found = analysed(lambda x: torch.einsum("b...i,...j->b...i", x, torch.ones(5, 2)))
+    assert [a.size for a in found] == [6]
+
+
+def test_as_many_groups_as_samples_let_the_channels_of_each_pass():
+    class PerSample(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.mix, self.second = nn.Conv2d(3, 6, 1), nn.Linear(6, 4), nn.Conv2d(8, 2, 1)
+            self.kernels = nn.Parameter(torch.randn(4, 8, 6, 3, 3))
+
+        def forward(self, x):
+            y = self.first(x)
+            kernels = torch.einsum("bk,koihw->boihw", self.mix(y.mean((2, 3))), self.kernels).flatten(0, 1)
+            y = functional.conv2d(y.reshape(1, -1, 4, 4), kernels, padding=1, groups=len(x))
+            return self.second(y.view(len(x), -1, 4, 4))
+
+    found = axes(capture(PerSample(), (torch.randn(2, 3, 4, 4),)))
+    assert sorted(a.size for a in found) == [4, 6, 8]
 
 
 class Experts(nn.Module):

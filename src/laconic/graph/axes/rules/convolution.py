@@ -31,7 +31,7 @@ def transposed_convolution(call: Call) -> Result:
 
 
 def _groups(call: Call) -> Expr:
-    groups = call.algebra.fresh(call.given["groups"])
+    groups = call.algebra.fresh(call.size_of(call.given["groups"]))
     call.follow("groups", groups)
     return groups
 

@@ -6,6 +6,7 @@ from torch.fx import Node
 
 from laconic.graph.axes.call import Call, Dims, Result, Rule
 from laconic.graph.axes.expression import Expr, product
+from laconic.graph.macs import spelled_out
 
 
 def linear(call: Call) -> Result:
@@ -58,11 +59,17 @@ def outer(call: Call) -> Result:
     return (*call.dims("self"), *call.dims("vec2"))
 
 
+def kron(call: Call) -> Result | None:
+    """`[a, b]` and `[c, d]` -> `[a x c, b x d]`."""
+    first, second = call.dims("self"), call.dims("other")
+    return tuple(map(product, first, second)) if len(first) == len(second) else None
+
+
 def einsum(call: Call) -> Result | None:
     """One dimension a letter; letters that do not come out are contracted."""
-    left, arrow, kept = call.given["equation"].replace(" ", "").partition("->")
-    terms, nodes = left.split(","), call.given["tensors"]
-    if not arrow or "..." in left or any(len(set(term)) < len(term) for term in terms):
+    nodes = call.given["tensors"]
+    terms, kept = spelled_out(call.given["equation"], [len(call.dims(node)) for node in nodes])
+    if any(len(set(term)) < len(term) for term in terms):
         return None
     places: dict[str, list[Dims]] = {}
     for term, node in zip(terms, nodes, strict=True):
@@ -102,6 +109,15 @@ def _grouped_heads(call: Call, query: Dims, key: Dims, value: Dims) -> Dims:
     return (*outer_dims, query[-3])
 
 
+def distances(call: Call) -> Result:
+    """Points `[..., n, d]` and `[..., m, d]` -> `[..., n, m]`: sums over the d coordinates."""
+    first, second = call.dims("x1"), call.dims("x2")
+    call.algebra.unify(first[-1], second[-1])
+    call.statistic(first[-1])
+    batch = call.broadcast([first[:-2], second[:-2]], call.shape[:-2])
+    return (*batch, first[-2], second[-2])
+
+
 def _operands(call: Call) -> tuple[Node, Node]:
     names = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2"), "addmv": ("mat", "vec")}
     by_name = [names[call.name]] if call.name in names else [("self", n) for n in ("mat2", "other", "vec", "tensor")]
@@ -134,6 +150,8 @@ RULES: dict[str, Rule] = {
     "linear": linear,
     "bilinear": bilinear,
     "outer": outer,
+    "kron": kron,
+    "cdist": distances,
     "einsum": einsum,
     "scaled_dot_product_attention": attention,
 }

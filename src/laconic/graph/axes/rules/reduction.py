@@ -5,6 +5,8 @@ from __future__ import annotations
 from laconic.graph.axes.call import Call, Dims, Result, Rule
 from laconic.graph.axes.expression import ONE
 
+FOURIER = ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft")
+
 
 def statistic(call: Call) -> Result:
     """The dimensions go, or become one; whatever is cut from them no longer takes part."""
@@ -41,6 +43,15 @@ def ordered(call: Call) -> Result:
     return results if isinstance(call.node.meta["val"], tuple | list) else results[0]
 
 
+def spectrum(call: Call) -> Result:
+    """A Fourier transform: the dimensions that it runs over are frozen, all others pass."""
+    dims = list(call.dims("self"))
+    for at in call.positions():
+        call.algebra.freeze(dims[at])
+        dims[at] = call.algebra.rigid(call.shape[at])
+    return tuple(dims)
+
+
 def _reduced(dims: Dims, over: list[int], rank: int) -> Dims:
     if rank == len(dims):
         return tuple(ONE if d in over else dim for d, dim in enumerate(dims))
@@ -57,4 +68,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("max", "min"), extreme),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "special_softmax"), softmax),
     **dict.fromkeys(("sort", "argsort", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ordered),
+    **dict.fromkeys((f"fft_{kind}{rank}" for kind in FOURIER for rank in ("", "2", "n")), spectrum),
 }
