@@ -2,6 +2,7 @@
 
 from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.augmented import augmented
+from laconic.train.cached_teacher import CachedTeacher, cached_teacher
 from laconic.train.imitation import distillation
 from laconic.train.loop import Progress, Trained, train
 from laconic.train.mean_teacher import mean_teacher
@@ -18,6 +19,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "Assisted",
+    "CachedTeacher",
     "Constant",
     "Cosine",
     "Linear",
@@ -27,6 +29,7 @@ __all__ = [
     "Trained",
     "Training",
     "augmented",
+    "cached_teacher",
     "default_loss",
     "distill",
     "distill_through_assistants",

@@ -20,7 +20,7 @@ def check_alpha(where: str, alpha: float) -> None:
 
 def share_of(alpha: float) -> float:
     """Draws from `Beta(alpha, alpha)`."""
-    return float(torch.distributions.Beta(alpha, alpha).sample())  # type: ignore[no-untyped-call]
+    return float(torch.distributions.Beta(alpha, alpha).sample())
 
 
 def order_of(batch: Batch) -> Tensor:
