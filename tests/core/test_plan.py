@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.samples import GRID, cut_conv, every_edit, net, sample_codings, symmetric
+from laconic.core.codings import Dense
 from laconic.core.edit import Recode, RoundActivation, Swap
 from laconic.core.errors import ArtifactError
 from laconic.core.plan import PLAN_FILE, TENSOR_FILE, Plan
@@ -58,6 +59,16 @@ def test_plans_add_in_order() -> None:
     assert (one + two).digest != (two + one).digest
     assert one + Plan() == one
     assert len(one + two) == 2
+
+
+def test_a_recoding_that_a_later_one_overwrites_can_go_unless_a_swap_may_need_it() -> None:
+    first, last, other = (
+        Recode(name, Dense(torch.full((2, 2), value)))
+        for name, value in (("a.weight", 1.0), ("a.weight", 2.0), ("b.weight", 3.0))
+    )
+    assert Plan.of([first, other, last]).without_overwritten() == Plan.of([other, last])
+    between = Swap("a", Identity())
+    assert Plan.of([first, between, last]).without_overwritten() == Plan.of([first, between, last])
 
 
 def test_a_diff_names_what_went_and_what_came() -> None:

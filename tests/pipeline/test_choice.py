@@ -1,45 +1,142 @@
-from laconic.core.budget import Miss
-from laconic.pipeline.choice import BITS, Outcome, Proposal, next_proposal, rank
+from dataclasses import replace
 
-SIZE, DROP, LATENCY = Miss("size", 30, 20), Miss("drop", 0.05, 0.01), Miss("latency", 3, 2)
+import pytest
+
+from laconic.core.budget import Budget, Miss
+from laconic.pipeline.choice import ATTEMPTS, Outcome, next_proposal, rank, time_of
+from laconic.pipeline.proposal import Proposal
+from laconic.pipeline.routes import Route, Wanted
+
+ORIGINAL = 1000
+DROP = Miss("drop", 0.05, 0.01)
 
 
-def outcome(bits=8, activations=True, misses=(), slower=False):
-    return Outcome(proposal=Proposal(bits=bits, activations=activations), misses=tuple(misses), slower=slower)
+def route(nats, *, keep=1.0, size=None, activations=False, size_bytes=250):
+    proposal = Proposal(keep=keep, size=size, activations=activations)
+    return Route(proposal=proposal, size_bytes=size_bytes, macs=round(100 * keep), nats=nats)
 
 
-def test_eight_bit_integers_come_first():
-    assert next_proposal([]) == Proposal(bits=8, activations=True)
+INTEGERS, FLOATS = route(2e-4, activations=True), route(1e-4)
+HALF, QUARTER = route(0.02, keep=0.5, activations=True), route(0.2, keep=0.25, activations=True)
+SMALL = route(0.05, size=0.1, size_bytes=100)
+ROUTES = (INTEGERS, FLOATS, HALF, QUARTER, SMALL)
+
+
+def wanted(**limits):
+    return Wanted.of(Budget(**limits), size_bytes=ORIGINAL, macs=100, latency_ms=2.0)
+
+
+def outcome(tried, *misses, slower=False, time=None):
+    return Outcome(proposal=tried.proposal, misses=misses, slower=slower, time=time, size_bytes=tried.size_bytes)
+
+
+def chosen(limits, *outcomes, routes=ROUTES):
+    return next_proposal(wanted(**limits), routes, outcomes, ORIGINAL)
+
+
+def test_of_ways_that_cost_next_to_nothing_the_fastest_comes_first():
+    assert chosen({}) == INTEGERS.proposal
 
 
 def test_nothing_follows_an_accepted_proposal():
-    assert next_proposal([outcome()]) is None
+    assert chosen({}, outcome(INTEGERS)) is None
 
 
-def test_too_large_a_file_asks_for_fewer_bits_until_there_are_none():
-    tried = []
-    while (proposal := next_proposal(tried)) is not None:
-        tried.append(outcome(proposal.bits, proposal.activations, [SIZE]))
-    assert tuple(one.proposal.bits for one in tried) == BITS
+def test_a_limit_of_size_rules_out_what_is_larger():
+    assert chosen({"size": 0.12}) == SMALL.proposal
 
 
-def test_rounded_activations_that_do_not_pay_are_taken_back():
-    assert next_proposal([outcome(4, slower=True)]) == Proposal(bits=4, activations=False)
-    assert next_proposal([outcome(4, misses=[DROP])]) == Proposal(bits=4, activations=False)
+def test_a_limit_of_time_takes_the_fewest_nats_that_should_be_fast_enough():
+    assert chosen({"latency": 0.8}) == INTEGERS.proposal
+    assert chosen({"latency": 0.4}) == HALF.proposal
 
 
-def test_the_search_ends_where_fewer_bits_cannot_help():
-    assert next_proposal([outcome(misses=[LATENCY])]) is None
-    assert next_proposal([outcome(activations=False, misses=[DROP])]) is None
+def test_what_was_measured_corrects_what_others_should_take():
+    late = Miss("latency", 1.8, 0.8)
+    assert time_of(HALF.proposal, [outcome(INTEGERS, late, time=0.9)]) == pytest.approx(0.45)
+    assert chosen({"latency": 0.4}, outcome(INTEGERS, late, time=0.9)) == QUARTER.proposal
 
 
-def test_outcomes_rank_from_accepted_to_farthest_from_the_budget():
-    outcomes = [outcome(misses=[DROP]), outcome(misses=[SIZE]), outcome(), outcome(slower=True)]
-    assert sorted(outcomes, key=rank) == [outcomes[2], outcomes[3], outcomes[1], outcomes[0]]
+def test_integers_that_came_out_slower_rule_out_all_integers():
+    assert chosen({}, outcome(INTEGERS, slower=True)) == FLOATS.proposal
+
+
+def test_too_much_accuracy_lost_asks_for_fewer_nats():
+    assert chosen({"drop": 0.01, "size": 0.9}, outcome(HALF, DROP)) == INTEGERS.proposal
+    assert chosen({"drop": 0.01, "size": 0.9}, outcome(FLOATS, DROP)) is None
+
+
+def test_when_no_way_is_left_channels_are_cut_by_as_much_more_as_the_measurement_asks_for():
+    late = Miss("latency", 1.0, 0.5)
+    found = chosen({"latency": 0.25}, outcome(QUARTER, late, time=0.5), routes=[QUARTER])
+    assert found == replace(QUARTER.proposal, keep=0.121)
+    assert chosen({"latency": 0.25}, outcome(QUARTER, late, DROP, time=0.5), routes=[QUARTER]) is None
+
+
+def test_eight_bits_that_came_out_too_large_are_shared_out_instead():
+    large = Miss("size", 270, 260)
+    found = chosen({"size": 0.26}, outcome(INTEGERS, large), outcome(FLOATS, large), routes=[INTEGERS, FLOATS])
+    assert found == replace(FLOATS.proposal, size=0.26)
+
+
+def test_a_size_that_nothing_reaches_is_tried_with_what_comes_nearest():
+    assert chosen({"size": 0.01}) == SMALL.proposal
+    assert chosen({"size": 0.01}, outcome(SMALL, Miss("size", 100, 10))) is None
+
+
+def test_with_accuracy_alone_limited_files_get_smaller_until_it_no_longer_holds():
+    tiny = route(0.3, size=0.05, size_bytes=50)
+    routes = [INTEGERS, FLOATS, SMALL, tiny]
+    limits = {"drop": 0.01}
+    assert chosen(limits, routes=routes) == INTEGERS.proposal  # The others cost more nats than recovery takes back.
+    assert chosen(limits, outcome(INTEGERS), routes=routes) == SMALL.proposal
+    assert chosen(limits, outcome(INTEGERS), outcome(SMALL), routes=routes) == tiny.proposal
+    assert chosen(limits, outcome(INTEGERS), outcome(SMALL, DROP), routes=routes) is None
+
+
+def test_with_accuracy_alone_limited_a_loss_leads_to_the_next_larger():
+    routes = [route(1e-4, size_bytes=250), route(1e-3, size=0.1, size_bytes=100), route(2e-3, size=0.05, size_bytes=50)]
+    assert chosen({"drop": 0.01}, outcome(routes[2], DROP), routes=routes) == routes[1].proposal
+
+
+def test_ways_that_cannot_be_gone_are_not_tried():
+    assert chosen({}, routes=[replace(INTEGERS, nats=None, why="frozen"), FLOATS]) == FLOATS.proposal
+
+
+def test_the_search_is_bounded():
+    late = Miss("latency", 1.0, 0.9)
+    outcomes = [outcome(route(0.1, keep=0.9 - i / 10), late, time=0.5) for i in range(ATTEMPTS)]
+    assert chosen({"latency": 0.45}, *outcomes) is None
+
+
+def test_outcomes_rank_from_accepted_and_small_to_farthest_from_the_budget():
+    far = Miss("size", 30, 20)
+    outcomes = [outcome(HALF, DROP), outcome(HALF, far), outcome(INTEGERS), outcome(HALF, slower=True), outcome(SMALL)]
+    assert sorted(outcomes, key=rank) == [outcomes[4], outcomes[2], outcomes[3], outcomes[1], outcomes[0]]
 
 
 def test_an_outcome_says_what_is_wrong():
-    assert (
-        str(outcome(misses=[SIZE], slower=True))
-        == "size: 30 B, at most 20 B allowed, 50.0% over; slower than the original"
-    )
+    words = str(outcome(HALF, Miss("size", 30, 20), slower=True))
+    assert words == "size: 30 B, at most 20 B allowed, 50.0% over; slower than the original"
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, (1, 1, 1, False, False)),
+        ({"size": "100 B", "drop": 0.01}, (0.1, 1, 1, True, False)),
+        ({"latency": "1 ms", "macs": 0.3}, (1, 0.3, 0.5, False, False)),
+        ({"drop": 0}, (1, 1, 1, True, True)),
+        ({"size": "5 KB"}, (1, 1, 1, False, False)),
+    ],
+)
+def test_a_budget_is_read_in_fractions_of_the_original(limits, expected):
+    found = wanted(**limits)
+    assert (found.size, found.macs, found.latency, found.drop, found.anything) == expected
+
+
+def test_a_proposal_has_a_name_fit_for_a_folder_and_comes_back_from_json():
+    proposal = Proposal(keep=0.275, size=1 / 12, activations=True)
+    assert proposal.name == "macs27_5-size8_33a8"
+    assert Proposal.of(proposal.config()) == proposal
+    assert Route.of(HALF.config()) == HALF

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from laconic.core.edit import Edit, Recode, edit_from_parts
+from laconic.core.edit import Edit, Recode, Swap, edit_from_parts
 from laconic.core.errors import ArtifactError
 from laconic.core.files import json_text, read_json, read_tensors, sha256, write_json, write_tensors
 from laconic.core.sizes import tensors_size
@@ -56,6 +56,28 @@ class Plan:
     def digest(self) -> str:
         """SHA-256 over the content."""
         return sha256("".join(edit.digest for edit in self.edits).encode())
+
+    def without_overwritten(self) -> Plan:
+        """Leaves out each recoding that a later one of the same parameter overwrites; the plan does what it did.
+
+        Example:
+            >>> import torch
+            >>> from laconic.core.codings import Dense
+            >>> twice = Plan.of(Recode("w", Dense(torch.tensor([value]))) for value in (1.0, 2.0))
+            >>> [edit.coding.decode().item() for edit in twice.without_overwritten().recodes]
+            [2.0]
+        """
+        later: set[str] = set()
+        kept: list[Edit] = []
+        for edit in reversed(self.edits):
+            if isinstance(edit, Swap):  # What it is built from may have been recoded before.
+                later = {name for name in later if not name.startswith(f"{edit.module}.")}
+            elif isinstance(edit, Recode):
+                if edit.parameter in later:
+                    continue
+                later.add(edit.parameter)
+            kept.append(edit)
+        return Plan(tuple(reversed(kept)))
 
     def __str__(self) -> str:
         if not self.edits:

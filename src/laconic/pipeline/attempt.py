@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from laconic.calibrate import Evidence
 from laconic.core.apply import apply, refit, settle
 from laconic.core.budget import Miss
 from laconic.core.files import read_json, write_json
 from laconic.core.plan import Plan
 from laconic.core.state import load_state, save_state
-from laconic.core.task import Batch, split_batch
 from laconic.export.onnxruntime import export
-from laconic.graph import Graph
-from laconic.measure import Figures, answers, compare, file_bytes, ratio
-from laconic.measure.runner import TorchRunner
-from laconic.pipeline.choice import Outcome, Proposal
+from laconic.measure import Figures, file_bytes, ratio
+from laconic.pipeline.bases import Bases
+from laconic.pipeline.choice import Outcome
 from laconic.pipeline.figures import Original, drop, limited, measure
 from laconic.pipeline.job import Job
 from laconic.pipeline.kernels import Kernels
+from laconic.pipeline.planning import Step, planned
+from laconic.pipeline.proposal import Proposal
+from laconic.pipeline.routes import Route
 from laconic.pipeline.workspace import Workspace
-from laconic.quantize import quantize
-from laconic.train import distillation, randomness, train
+from laconic.train import distillation, train
 
-MODEL, FIGURES, CHOICE = "model.onnx", "figures.json", "choice.json"
-COMPARED_SAMPLES = 512
+MODEL, FIGURES, CHOICE, STEPS = "model.onnx", "figures.json", "choice.json", "steps.json"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,28 +54,36 @@ class Attempt:
         return self.figures.score is not None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Course:
+    """How a run went.
+
+    Args:
+        routes: what was considered before anything was tried.
+        attempts: what was tried, in order.
+        winner: the one of them that is returned.
+    """
+
+    routes: Sequence[Route]
+    attempts: Sequence[Attempt]
+    winner: Attempt
+
+
 def attempt(
-    job: Job,
-    proposal: Proposal,
-    workspace: Workspace,
-    graph: Graph,
-    evidence: Evidence,
-    original: Original,
-    *,
-    whatever: bool = False,
+    job: Job, proposal: Proposal, workspace: Workspace, bases: Bases, original: Original, *, whatever: bool = False
 ) -> Attempt:
     """Carries out a proposal; one that is too large is neither recovered nor measured, unless `whatever` is true."""
     name = proposal.name
-    planned = workspace.stage(f"{name}/plan", partial(_plan, job, proposal, graph, evidence))
-    size = file_bytes(planned / MODEL)
+    start = workspace.stage(f"{name}/plan", partial(_plan, job, proposal, bases, original))
+    size = file_bytes(start / MODEL)
     too_large = _too_large(job, size, original)
     if too_large and not whatever:
         figures = Figures(name=name, size_bytes=size)
-        outcome = Outcome(proposal=proposal, misses=too_large)
+        outcome = Outcome(proposal=proposal, misses=too_large, size_bytes=size)
         return Attempt(outcome=outcome, folder=workspace.folder / name, figures=figures, original=original.figures)
-    finished, recovered = planned, False
+    finished, recovered = start, False
     if job.recovers:
-        finished = workspace.stage(f"{name}/recover", partial(_recover, job, planned))
+        finished = workspace.stage(f"{name}/recover", partial(_recover, job, bases, start))
         recovered = read_json(finished / CHOICE)["recovered"]
     measured = workspace.stage(f"{name}/measure", partial(_measure, job, name, finished, original))
     return _judged(job, proposal, measured, original, recovered)
@@ -97,9 +102,9 @@ def finished_state(attempt_folder: Path) -> Path:
     return recovered if recovered.exists() else attempt_folder / "plan"
 
 
-def _plan(job: Job, proposal: Proposal, graph: Graph, evidence: Evidence, folder: Path) -> None:
-    rounded = 8 if proposal.activations else None
-    plan = quantize(job.model, job.task, bits=proposal.bits, activation_bits=rounded, evidence=evidence, graph=graph)
+def _plan(job: Job, proposal: Proposal, bases: Bases, original: Original, folder: Path) -> None:
+    plan, steps = planned(job, bases, proposal, original.figures.size_bytes or 0)
+    write_json(folder / STEPS, [asdict(step) for step in steps])
     _finish(job, apply(job.model, plan).eval(), plan, folder)
 
 
@@ -108,10 +113,10 @@ def _finish(job: Job, network: nn.Module, plan: Plan, folder: Path) -> None:
     Kernels.of(export(network, plan, job.task, job.example(), folder / MODEL)).save(folder)
 
 
-def _recover(job: Job, planned: Path, folder: Path) -> None:
-    """Teaches the planned network; keeps the result if it is nearer to the original on calibration data."""
+def _recover(job: Job, bases: Bases, start: Path, folder: Path) -> None:
+    """Teaches the planned network; keeps the result if it is nearer to the original on held-back calibration data."""
     assert job.recovery is not None
-    before, plan = load_state(planned, job.model)
+    before, plan = load_state(start, job.model)
     objective = distillation(job.model, job.task, job.recovery.lesson(job.task))
 
     def listen(step: int, total: int, loss: float) -> None:
@@ -122,27 +127,20 @@ def _recover(job: Job, planned: Path, folder: Path) -> None:
         student, job.task, job.recovery.training, objective=objective, work=folder / "training", progress=listen
     ).model
     learned = refit(plan, trained)
-    after = apply(settle(trained), learned).eval()
-    batches = _compared(job)
-    distances = [_distance(job, network, batches) for network in (before, after)]
+    after = apply(settle(trained), Plan.of(learned.recodes)).eval()  # What is cut or swapped is so already.
+    distances = [bases.yardstick.nats(network) for network in (before, after)]
     recovered = distances[1] <= distances[0]
     write_json(folder / CHOICE, {"recovered": recovered, "before": distances[0], "after": distances[1]})
     _finish(job, after if recovered else before, learned if recovered else plan, folder)
 
 
-def _compared(job: Job) -> list[Batch]:
-    """Calibration data; a loader that shuffles gives the same samples in every run."""
-    with randomness.undisturbed(torch.device("cpu")):
-        randomness.seed_all(job.seed, 0)
-        return list(job.task.batches("calibrate", limit=COMPARED_SAMPLES))
-
-
-def _distance(job: Job, network: nn.Module, batches: Sequence[Batch]) -> float:
-    """How far a network answers from the original: KL in nats, or relative error."""
-    fixed = replace(job.task, evaluate=batches, split=split_batch)
-    both = [answers(TorchRunner(module, fixed), fixed) for module in (job.model, network)]
-    found = compare(*both, regression=job.task.score.regression)
-    return float((found.relative_error if job.task.score.regression else found.kl_nats) or 0.0)
+def steps_of(attempt_folder: Path) -> Iterator[Step]:
+    """Yields what each part of an attempt did, training last."""
+    found = [Step(**content) for content in read_json(attempt_folder / "plan" / STEPS)]
+    yield from found
+    choice = attempt_folder / "recover" / CHOICE
+    if choice.exists() and (learned := read_json(choice))["recovered"]:
+        yield replace(found[-1], words="taught by the original", nats=learned["after"])
 
 
 def _measure(job: Job, name: str, finished: Path, original: Original, folder: Path) -> None:
@@ -159,5 +157,8 @@ def _judged(job: Job, proposal: Proposal, measured: Path, original: Original, re
     misses = job.budget.misses(
         limited(reference, reference, threads), limited(figures, reference, threads), drop=drop(figures, reference)
     )
-    outcome = Outcome(proposal=proposal, misses=misses, slower=proposal.activations and speed.interval.low > 1)
+    slower = proposal.activations and speed.interval.low > 1
+    outcome = Outcome(
+        proposal=proposal, misses=misses, slower=slower, time=speed.value, size_bytes=figures.size_bytes or 0
+    )
     return Attempt(outcome=outcome, folder=measured.parent, figures=figures, original=reference, recovered=recovered)

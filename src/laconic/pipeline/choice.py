@@ -1,34 +1,22 @@
-"""Which plan to try next. This file is the whole of the choosing; a better one replaces it."""
+"""Which way to try next, given what is known of all ways and what became of those that were tried."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
 
 from laconic.core.budget import Miss
+from laconic.pipeline.proposal import Proposal
+from laconic.pipeline.routes import SLIGHT, Route, Wanted
 
-BITS = (8, 6, 4, 3, 2)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
-    """A plan in outline.
-
-    Args:
-        bits: of the weights.
-        activations: whether activations are rounded to 8 bits too, so that integer kernels run.
-    """
-
-    bits: int
-    activations: bool
-
-    @property
-    def name(self) -> str:
-        """Short name, fit for a folder."""
-        return f"w{self.bits}a8" if self.activations else f"w{self.bits}"
-
-    def __str__(self) -> str:
-        return f"{self.bits}-bit weights, {'8-bit' if self.activations else 'float'} activations"
+ATTEMPTS = 5
+INTEGER_TIME, FLOAT_TIME = 0.7, 1.0
+"""Time of one inference against the original's with as many multiply-accumulates, until one has been measured."""
+BOLD = 10 * SLIGHT
+"""Nats that recovery usually takes back: the search for the smallest file starts there."""
+CAREFUL, FEWEST = 0.97, 0.02
+"""How much more is cut than a measurement asks for, and the least that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +27,15 @@ class Outcome:
         proposal: what was tried.
         misses: limits that the measured artifact does not meet.
         slower: the artifact is slower than the original although its activations were rounded to be faster.
+        time: measured time of one inference over the original's; None: it was not measured.
+        size_bytes: of the file.
     """
 
     proposal: Proposal
     misses: tuple[Miss, ...]
     slower: bool = False
+    time: float | None = None
+    size_bytes: int = 0
 
     @property
     def accepted(self) -> bool:
@@ -55,37 +47,124 @@ class Outcome:
         """How far it is from the budget, all limits together; 0 when it holds."""
         return sum((miss.measured - miss.bound) / max(miss.bound, 1e-3) for miss in self.misses)
 
+    def missed(self, name: str) -> Miss | None:
+        """Returns the miss of one limit."""
+        return next((miss for miss in self.misses if miss.name == name), None)
+
     def __str__(self) -> str:
         reasons = [*map(str, self.misses), *(["slower than the original"] if self.slower else [])]
         return "; ".join(reasons) or "meets the budget"
 
 
-def next_proposal(outcomes: Sequence[Outcome]) -> Proposal | None:
-    """Returns what to try after these outcomes: 8-bit integers first, then fewer bits until the budget holds.
+def rank(outcome: Outcome) -> tuple[bool, bool, float, int]:
+    """Returns a key that sorts outcomes from the best to the worst.
 
-    Rounded activations that make the artifact slower, or cost too much accuracy, are taken back before anything else; a
-    budget of size asks for fewer bits; no other limit gets nearer by fewer bits, so the search ends there.
+    First what meets the budget, and of that what is not slower for nothing; then what is nearest to the budget; of
+    several that meet it, the smallest.
+    """
+    return bool(outcome.misses), outcome.slower, outcome.excess, outcome.size_bytes
+
+
+def next_proposal(
+    wanted: Wanted, routes: Sequence[Route], outcomes: Sequence[Outcome], original_bytes: int
+) -> Proposal | None:
+    """Returns what to try after these outcomes.
+
+    The way of the fewest nats among those that should fit; where several cost next to nothing, the fastest. What missed
+    a limit rules out all that would miss it as well, and rounded activations that came out slower all others. If no way
+    is left, the last one is set right by its measurement: fewer channels, or fewer bytes for its weights.
+    Where accuracy alone is limited, smaller and smaller files are tried until it no longer holds.
 
     Returns:
         None when a proposal was accepted or nothing is left to try.
     """
-    if not outcomes:
-        return Proposal(bits=BITS[0], activations=True)
-    last = outcomes[-1]
-    if last.accepted:
+    tried = {outcome.proposal for outcome in outcomes}
+    left = [route for route in routes if route.nats is not None and route.proposal not in tried]
+    if len(outcomes) >= ATTEMPTS:
         return None
-    missed = {miss.name for miss in last.misses}
-    if "size" in missed:
-        fewer = [bits for bits in BITS if bits < last.proposal.bits]
-        return Proposal(bits=fewer[0], activations=last.proposal.activations) if fewer else None
-    if last.proposal.activations and (last.slower or "drop" in missed):
-        return Proposal(bits=last.proposal.bits, activations=False)
-    return None
+    if wanted.anything:
+        return _smaller(left, outcomes)
+    if any(outcome.accepted for outcome in outcomes):
+        return None
+    taught = [route for route in left if _stands(route, routes, outcomes)]
+    fitting = [
+        route
+        for route in taught
+        if wanted.allows(route, original_bytes)
+        and (wanted.latency == 1 or time_of(route.proposal, outcomes) <= wanted.latency)
+    ]
+    if fitting:
+        return min(fitting, key=lambda route: _preference(route, outcomes)).proposal
+    if outcomes:
+        return _replanned(outcomes[-1], wanted, tried)
+    nearest = min(left, key=lambda route: (max(0, route.size_bytes - wanted.size * original_bytes), route.macs))
+    return nearest.proposal
 
 
-def rank(outcome: Outcome) -> tuple[bool, bool, float]:
-    """Returns a key that sorts outcomes from the best to the worst.
+def time_of(proposal: Proposal, outcomes: Iterable[Outcome]) -> float:
+    """Predicts the time of one inference over the original's: as what was measured, in proportion to its channels."""
+    same = [
+        outcome.time / outcome.proposal.keep
+        for outcome in outcomes
+        if outcome.time is not None and outcome.proposal.activations == proposal.activations
+    ]
+    usual = INTEGER_TIME if proposal.activations else FLOAT_TIME
+    return proposal.keep * (median(same) if same else usual)
 
-    First what meets the budget, and of that what is not slower for nothing; then what is nearest to the budget.
-    """
-    return bool(outcome.misses), outcome.slower, outcome.excess
+
+def _preference(route: Route, outcomes: Sequence[Outcome]) -> tuple[float, float, int]:
+    return max(route.nats or 0.0, SLIGHT), time_of(route.proposal, outcomes), route.size_bytes
+
+
+def _stands(route: Route, routes: Sequence[Route], outcomes: Sequence[Outcome]) -> bool:
+    """Whether nothing that was tried speaks against a way."""
+    known = {one.proposal: one for one in routes}
+    for outcome in outcomes:
+        before = known.get(outcome.proposal)
+        if outcome.slower and route.proposal.activations:
+            return False
+        if outcome.missed("drop") and before is not None and (route.nats or 0.0) >= (before.nats or 0.0):
+            return False
+        if outcome.missed("size") and before is not None and route.size_bytes >= before.size_bytes:
+            return False
+        if outcome.missed("macs") and route.proposal.keep >= outcome.proposal.keep:
+            return False
+        late = outcome.missed("latency")
+        if late and time_of(route.proposal, outcomes) > (outcome.time or 1.0) * late.bound / late.measured:
+            return False
+    return True
+
+
+def _replanned(last: Outcome, wanted: Wanted, tried: Iterable[Proposal]) -> Proposal | None:
+    """Returns the last proposal set right by what was measured of it, if that is a matter of size or of channels."""
+    found = last.proposal
+    if last.missed("size") and found.size is None:
+        found = replace(found, size=wanted.size)
+    shares = [miss.bound / miss.measured for miss in last.misses if miss.name in ("latency", "macs")]
+    if shares:
+        found = replace(found, keep=round(CAREFUL * found.keep * min(shares), 3))
+    hopeless = last.missed("drop") or last.missed("memory") or found.keep < FEWEST
+    return None if hopeless or found in tried else found
+
+
+def _smaller(left: Sequence[Route], outcomes: Sequence[Outcome]) -> Proposal | None:
+    """Returns the next smaller way after one that was accepted, the next larger one after one that lost too much."""
+    if not outcomes:
+        bold = [route for route in left if route.nats is not None and route.nats <= BOLD]
+        return min(bold, key=lambda r: r.size_bytes).proposal if bold else min(left, key=lambda r: r.nats or 0).proposal
+    held = [outcome.size_bytes for outcome in outcomes if outcome.accepted]
+    lost = [outcome.size_bytes for outcome in outcomes if outcome.missed("drop")]
+    too_slow = any(outcome.slower for outcome in outcomes)
+    open_ = [
+        route
+        for route in left
+        if route.size_bytes < min(held, default=float("inf"))
+        and route.size_bytes > max(lost, default=0)
+        and not (too_slow and route.proposal.activations)
+    ]
+    if not open_:
+        return None
+    step = max if held else min
+    nearest = step(route.size_bytes for route in open_)
+    same = [route for route in open_ if 0.9 * nearest <= route.size_bytes <= 1.1 * nearest]
+    return min(same, key=lambda route: (max(route.nats or 0.0, SLIGHT), route.macs)).proposal

@@ -6,6 +6,7 @@ import copy
 import shutil
 import tempfile
 import weakref
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,16 +21,19 @@ from laconic.core.task import Task
 from laconic.export.onnxruntime import export
 from laconic.graph import Graph, capture, costs
 from laconic.measure import Figures
-from laconic.pipeline.attempt import FIGURES, MODEL, Attempt, attempt
+from laconic.pipeline.attempt import FIGURES, MODEL, Attempt, Course, attempt
+from laconic.pipeline.bases import Bases
 from laconic.pipeline.checks import check_batch_size, check_model, check_target, check_task
-from laconic.pipeline.choice import Proposal, next_proposal, rank
-from laconic.pipeline.figures import Original, measure_original
+from laconic.pipeline.choice import next_proposal, rank
+from laconic.pipeline.figures import Original, measure_original, time_alone
 from laconic.pipeline.job import Job, Recovery
 from laconic.pipeline.progress import Progress, Silent
+from laconic.pipeline.proposal import Proposal
 from laconic.pipeline.result import Result, finish
+from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
 from laconic.pipeline.workspace import Workspace
 
-EVIDENCE = "evidence.safetensors"
+EVIDENCE, ROUTES = "evidence.safetensors", "routes.json"
 
 
 def compress(
@@ -114,9 +118,13 @@ def _compress(job: Job, folder: Path, resume: bool) -> Result:
     graph = capture(job.model, example.args, example.kwargs)
     original = _original(job, workspace, graph)
     evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job)) / EVIDENCE)
-    attempts = _attempts(job, workspace, graph, evidence, original)
+    bases = Bases(job=job, graph=graph, evidence=evidence)
+    wanted = _wanted(job, original)
+    ways = workspace.stage("routes", partial(_explore, bases, wanted, original))
+    routes = [Route.of(content) for content in read_json(ways / ROUTES)]
+    attempts = _attempts(job, workspace, bases, original, wanted, routes)
     winner = min(attempts, key=lambda one: rank(one.outcome))
-    return finish(job, workspace, attempts, winner)
+    return finish(job, workspace, Course(routes=routes, attempts=attempts, winner=winner))
 
 
 def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:
@@ -130,20 +138,40 @@ def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:
 
 
 def _gather(job: Job, folder: Path) -> None:
-    evidence = calibrate(job.model, job.task, samples=job.samples, gradients=False, seed=job.seed)
+    evidence = calibrate(job.model, job.task, samples=job.samples, gradients=needs_prices(job.budget), seed=job.seed)
     evidence.save(folder / EVIDENCE)
 
 
-def _attempts(job: Job, workspace: Workspace, graph: Graph, evidence: Evidence, original: Original) -> list[Attempt]:
+def _wanted(job: Job, original: Original) -> Wanted:
+    figures, limit = original.figures, job.budget.limits.get("latency")
+    return Wanted.of(
+        job.budget,
+        size_bytes=figures.size_bytes or 0,
+        macs=figures.macs or 0,
+        latency_ms=None if limit is None or limit.relative else time_alone(job, original.model),
+    )
+
+
+def _explore(bases: Bases, wanted: Wanted, original: Original, folder: Path) -> None:
+    routes = explore(bases, wanted, original.figures.size_bytes or 0)
+    write_json(folder / ROUTES, [route.config() for route in routes])
+
+
+def _attempts(
+    job: Job, workspace: Workspace, bases: Bases, original: Original, wanted: Wanted, routes: Sequence[Route]
+) -> list[Attempt]:
     """Carries out one proposal after another; the best one is measured in full even if nothing meets the budget."""
 
     def carry_out(proposal: Proposal, *, whatever: bool = False) -> Attempt:
-        found = attempt(job, proposal, workspace, graph, evidence, original, whatever=whatever)
+        found = attempt(job, proposal, workspace, bases, original, whatever=whatever)
         job.progress.say(f"{proposal}: {found.outcome}")
         return found
 
+    def next_one() -> Proposal | None:
+        return next_proposal(wanted, routes, [one.outcome for one in attempts], original.figures.size_bytes or 0)
+
     attempts: list[Attempt] = []
-    while (proposal := next_proposal([one.outcome for one in attempts])) is not None:
+    while (proposal := next_one()) is not None:
         attempts.append(carry_out(proposal))
     nearest = min(attempts, key=lambda one: rank(one.outcome))
     if not nearest.measured:

@@ -18,6 +18,7 @@ from torch import nn
 from laconic.core.errors import LaconicError
 from laconic.export.onnxruntime import Session
 from laconic.export.onnxruntime import peak as peak_script
+from laconic.graph import capture, costs
 from laconic.measure import (
     Answer,
     Figures,
@@ -71,7 +72,8 @@ def measure(job: Job, name: str, model: Path, network: nn.Module, original: Orig
     Returns:
         The candidate's figures, and the original's with latencies from the same rounds.
     """
-    figures = _read(job, name, model, network, original.figures.macs)
+    macs = costs(capture(network, job.example().args, job.example().kwargs)).macs
+    figures = _read(job, name, model, network, macs)
     timed = {threads: _latency(job, threads, model, original.model) for threads in thread_counts(job)}
     candidate = replace(figures, latency={threads: pair[0] for threads, pair in timed.items()})
     reference = replace(original.figures, latency={threads: pair[1] for threads, pair in timed.items()})
@@ -147,6 +149,13 @@ def _latency(job: Job, threads: int, candidate: Path, original: Path) -> tuple[L
         seed=job.seed,
     )
     return found["candidate"], found["original"]
+
+
+def time_alone(job: Job, model: Path) -> float:
+    """Returns about how many milliseconds one inference takes: for planning, not for reports."""
+    session, inputs = Session(model, threads=job.target.threads), samples(job, job.target.batch_size)
+    found = latency({"alone": partial(session.run, inputs)}, seconds=SECONDS / 6, seed=job.seed)
+    return found["alone"].median_ms
 
 
 def samples(job: Job, count: int) -> list[Array]:

@@ -21,7 +21,7 @@ from laconic.core.state import load_state
 from laconic.export.artifact import Vectors, write_artifact
 from laconic.export.onnxruntime import Session
 from laconic.measure import Figures
-from laconic.pipeline.attempt import MODEL, Attempt, finished_state
+from laconic.pipeline.attempt import MODEL, Course, finished_state
 from laconic.pipeline.figures import samples
 from laconic.pipeline.job import Job
 from laconic.pipeline.kernels import Kernels
@@ -87,28 +87,21 @@ def _files(part: Path) -> Sequence[Path]:
     return sorted(part.iterdir()) if part.is_dir() else [part]
 
 
-def finish(job: Job, workspace: Workspace, attempts: Sequence[Attempt], winner: Attempt) -> Result:
+def finish(job: Job, workspace: Workspace, course: Course) -> Result:
     """Writes the artifact and the report of the winning attempt and returns the result."""
-    state = finished_state(winner.folder)
-    model, plan = load_state(state, job.model)
-    folder = workspace.stage(RESULT, partial(_write, job, attempts, winner, model, plan, workspace))
+    winner = course.winner
+    model, plan = load_state(finished_state(winner.folder), job.model)
+    folder = workspace.stage(RESULT, partial(_write, job, course, model, plan, workspace))
     report = Report.from_json(read_json(folder / "report.json"))
     return Result(model=model, plan=plan, report=report, misses=winner.outcome.misses, folder=folder)
 
 
-def _write(
-    job: Job,
-    attempts: Sequence[Attempt],
-    winner: Attempt,
-    model: nn.Module,
-    plan: Plan,
-    workspace: Workspace,
-    folder: Path,
-) -> None:
+def _write(job: Job, course: Course, model: nn.Module, plan: Plan, workspace: Workspace, folder: Path) -> None:
+    winner = course.winner
     state = finished_state(winner.folder)
     facts = dict(_facts())
     kernels = Kernels.load(state)
-    report = tell(job, attempts, winner, plan, kernels=kernels, facts=tuple(facts.items()), seconds=workspace.seconds())
+    report = tell(job, course, plan, kernels=kernels, facts=tuple(facts.items()), seconds=workspace.seconds())
     write_report(report, folder)
     write_artifact(
         folder / ARTIFACT,

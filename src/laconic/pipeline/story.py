@@ -9,18 +9,18 @@ from torch import Tensor
 import laconic.report as report
 from laconic.core.edit import Recode, RoundActivation
 from laconic.core.plan import Plan
-from laconic.pipeline.attempt import Attempt
+from laconic.pipeline.attempt import Attempt, Course, steps_of
 from laconic.pipeline.job import Job
 from laconic.pipeline.kernels import Kernels
-from laconic.report import LayerRow, Report
+from laconic.pipeline.routes import Route
+from laconic.report import LayerRow, Report, StepRow, Way
 
 NAMED = 5
 
 
 def tell(
     job: Job,
-    attempts: Sequence[Attempt],
-    winner: Attempt,
+    course: Course,
     plan: Plan,
     *,
     kernels: Kernels,
@@ -28,7 +28,7 @@ def tell(
     seconds: Mapping[str, float],
 ) -> Report:
     """Returns the report of the winning attempt, with the others beside it."""
-    name = type(job.model).__name__
+    name, winner = type(job.model).__name__, course.winner
     return Report(
         title=f"{name}, compressed",
         model=name,
@@ -38,7 +38,12 @@ def tell(
         misses=tuple(map(str, winner.outcome.misses)),
         original=winner.original,
         compressed=winner.figures,
-        attempts=tuple(_attempt(one, one is winner) for one in attempts),
+        steps=tuple(
+            StepRow(done=step.words, nats=step.nats, size_bytes=step.size_bytes, macs=step.macs)
+            for step in steps_of(winner.folder)
+        ),
+        ways=tuple(_way(route, course) for route in course.routes),
+        attempts=tuple(_attempt(one, one is winner) for one in course.attempts),
         layers=tuple(_layers(job, plan, kernels)),
         plan_words=tuple(map(str, plan)),
         methods=tuple(_methods(job)),
@@ -63,6 +68,19 @@ def _attempt(one: Attempt, accepted: bool) -> report.Attempt:
     return report.Attempt(
         name=outcome.proposal.name, plan=str(outcome.proposal), figures=one.figures, accepted=accepted, why=why
     )
+
+
+def _way(route: Route, course: Course) -> Way:
+    tried = {one.outcome.proposal: one for one in course.attempts}
+    if route.why:
+        verdict = route.why
+    elif route.proposal == course.winner.outcome.proposal:
+        verdict = "returned"
+    elif route.proposal in tried:
+        verdict = f"tried, and taken back: {tried[route.proposal].outcome}"
+    else:
+        verdict = "not tried: another promised more, or was enough"
+    return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
 
 
 def _layers(job: Job, plan: Plan, kernels: Kernels) -> Iterator[LayerRow]:

@@ -3,7 +3,7 @@
 from laconic.report.headline import headline, verdict
 from laconic.report.html import to_html
 from laconic.report.markdown import to_markdown
-from laconic.report.record import Attempt, LayerRow, Report
+from laconic.report.record import Attempt, LayerRow, Report, StepRow, Way
 from laconic.report.row import Cell, Row
 from laconic.report.table import rows
 from laconic.report.terminal import comparison, summary
@@ -15,6 +15,8 @@ __all__ = [
     "LayerRow",
     "Report",
     "Row",
+    "StepRow",
+    "Way",
     "comparison",
     "headline",
     "rows",

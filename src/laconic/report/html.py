@@ -10,6 +10,7 @@ from laconic.report.attempt_table import attempt_rows
 from laconic.report.headline import headline, verdict
 from laconic.report.layer_sizes import by_layer
 from laconic.report.record import Report
+from laconic.report.step_table import STEP_TITLES, WAY_TITLES, step_rows, way_rows
 from laconic.report.table import rows
 from laconic.report.trade_off import against_latency, against_size
 
@@ -39,5 +40,9 @@ def to_html(report: Report) -> str:
         trade_offs=[against_size(report), against_latency(report)],
         by_layer=by_layer(report),
         attempts=attempt_rows(report),
+        tables={
+            "Step by step": (STEP_TITLES, list(step_rows(report))),
+            "What was considered": (WAY_TITLES, list(way_rows(report))),
+        },
         plotly=get_plotlyjs(),
     )

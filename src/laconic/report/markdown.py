@@ -10,6 +10,7 @@ from laconic.report.attempt_table import attempt_rows
 from laconic.report.headline import headline, verdict
 from laconic.report.record import Report
 from laconic.report.row import Cell
+from laconic.report.step_table import STEP_TITLES, WAY_TITLES, step_rows, way_rows
 from laconic.report.table import rows
 
 MARKS = re.compile(r"([\\`*_\[\]|<>#~&])")
@@ -25,7 +26,9 @@ def to_markdown(report: Report) -> str:
         _opening(report),
         "## Before and after\n",
         _comparison(report),
+        _titled("Step by step", STEP_TITLES, step_rows(report)),
         _attempts(report),
+        _titled("What was considered", WAY_TITLES, way_rows(report)),
         _layers(report),
         "## The plan\n",
         _numbered(report.plan_words) or "Nothing was changed.\n",
@@ -64,6 +67,11 @@ def _comparison(report: Report) -> str:
     )
     meanings = {row.meaning: row.figure.partition(",")[0] for row in found}
     return table + "\n" + _pairs((figure, meaning) for meaning, figure in meanings.items())
+
+
+def _titled(title: str, titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    written = [[literal(text) for text in line] for line in lines]
+    return f"## {title}\n\n{_table(titles, written)}" if written else ""
 
 
 def _attempts(report: Report) -> str:

@@ -35,6 +35,42 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True, config=RECORD)
+class StepRow:
+    """One part of the plan that was carried out, in its order.
+
+    Args:
+        done: what was done, in words.
+        nats: distance of the model so far from the original, KL in nats on held-back calibration data.
+        size_bytes: of the network so far on disk, packed.
+        macs: multiply-accumulates of one sample so far.
+    """
+
+    done: str
+    nats: float
+    size_bytes: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True, config=RECORD)
+class Way:
+    """One way to the budget that was considered before anything was trained or exported.
+
+    Args:
+        plan: what it would do, in a sentence.
+        size_bytes: of the file, about.
+        macs: multiply-accumulates of one sample.
+        nats: what it was predicted to cost without training; None: it cannot be gone.
+        verdict: what became of it and why, in words.
+    """
+
+    plan: str
+    size_bytes: int
+    macs: int
+    nats: float | None
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True, config=RECORD)
 class LayerRow:
     """One layer, before and after.
 
@@ -72,6 +108,8 @@ class Report:
         misses: limits that were not met, in words; empty when the budget holds.
         original: figures of the original.
         compressed: figures of what was returned.
+        steps: the parts of the plan that was returned, each with what it cost and saved.
+        ways: what was considered before anything was tried.
         attempts: every plan tried, in order.
         layers: every layer with weights, in the model's order.
         plan_words: the plan that was applied, one edit a line.
@@ -93,6 +131,8 @@ class Report:
     misses: tuple[str, ...] = ()
     original: Figures
     compressed: Figures
+    steps: tuple[StepRow, ...] = ()
+    ways: tuple[Way, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     layers: tuple[LayerRow, ...] = ()
     plan_words: tuple[str, ...] = ()

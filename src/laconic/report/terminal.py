@@ -13,6 +13,7 @@ from rich.text import Text
 from laconic.report.headline import headline, verdict
 from laconic.report.record import Report
 from laconic.report.row import Cell, Row, Verdict
+from laconic.report.step_table import step_rows
 from laconic.report.table import rows
 
 RANGES = "Ranges: the middle half of the repeats for latencies, 95 % confidence intervals elsewhere.\n"
@@ -28,6 +29,10 @@ def summary(report: Report) -> RenderableType:
         comparison(rows(report.original, report.compressed)),
         Text(RANGES, style="dim"),
         Text(verdict(report), style=met if report.limited else ""),
+        *(
+            _item(f"{done}: {size}, {macs} multiply-adds, {nats}", "dim")
+            for done, size, macs, nats in step_rows(report)
+        ),
         *(_item(miss, "red") for miss in report.misses),
         *(_item(f"Warning: {warning}", "yellow") for warning in report.warnings),
     )

@@ -1,0 +1,127 @@
+"""What every proposal starts from: the model with fewer channels, and what its weights may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import nn
+
+from laconic.calibrate import Evidence, calibrate
+from laconic.core.edit import Rewrite
+from laconic.core.errors import LaconicError, ModelError
+from laconic.core.plan import Plan
+from laconic.graph import Graph, capture, costs
+from laconic.pipeline.job import Job
+from laconic.prune import prune
+from laconic.quantize import RoundActivations
+from laconic.select import PriceList, Yardstick, price
+from laconic.select.menu import FOR_ONNX
+
+MEASURED_OFFERS, HELD_BACK = 24, 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """The model after whole channels have gone, or as it is.
+
+    Args:
+        job: what it is for.
+        model: in eval mode.
+        plan: what leads from the original to it.
+        graph: its graph.
+        gather: makes its evidence.
+        notes: what pruning had to say.
+    """
+
+    job: Job
+    model: nn.Module
+    plan: Plan
+    graph: Graph
+    gather: Callable[[], Evidence]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of one sample."""
+        return costs(self.graph).macs
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """One pass over the calibration data."""
+        return self.gather()
+
+    @cached_property
+    def prices(self) -> PriceList:
+        """What can be done to each layer, of all that the target stores in fewer bytes."""
+        return price(
+            self.model,
+            self.job.task,
+            techniques=FOR_ONNX,
+            evidence=self.evidence,
+            measure=MEASURED_OFFERS,
+            samples=HELD_BACK,
+            graph=self.graph,
+        )
+
+    @cached_property
+    def rounding(self) -> Plan:
+        """Every activation on a grid of 8 bits, where integer kernels read and write it."""
+        return Plan.of(RoundActivations().edits(self.model, self.graph, self.evidence))
+
+
+@dataclass(eq=False)
+class Bases:
+    """All bases of one job, each made when it is first asked for.
+
+    Args:
+        job: what they are for.
+        graph: of the original.
+        evidence: of the original.
+    """
+
+    job: Job
+    graph: Graph
+    evidence: Evidence
+    _made: dict[float, Base | LaconicError] = field(default_factory=dict)
+
+    @cached_property
+    def yardstick(self) -> Yardstick:
+        """How far anything is from the original."""
+        return Yardstick.of(self.job.model, self.job.task, samples=HELD_BACK, skip=self.job.samples)
+
+    def at(self, keep: float) -> Base:
+        """Returns the model with a fraction of its multiply-accumulates.
+
+        Raises:
+            LaconicError: nothing can be cut; says why.
+        """
+        if keep not in self._made:
+            try:
+                self._made[keep] = self._whole() if keep == 1 else self._cut(keep)
+            except LaconicError as error:
+                self._made[keep] = error
+        found = self._made[keep]
+        if isinstance(found, LaconicError):
+            raise found
+        return found
+
+    def _whole(self) -> Base:
+        model = self.job.model
+        return Base(job=self.job, model=model, plan=Plan(), graph=self.graph, gather=lambda: self.evidence)
+
+    def _cut(self, keep: float) -> Base:
+        job = self.job
+        found = prune(job.model, job.task, ratio=1 - keep, target=job.target, samples=job.samples, graph=self.graph)
+        if found.kind == "graph" and not any(isinstance(edit, Rewrite) for edit in found.plan):
+            raise ModelError(f"cutting channels: {' '.join(found.notes)}")
+        model, example = found.model.eval(), job.example()
+        return Base(
+            job=job,
+            model=model,
+            plan=found.plan,
+            graph=capture(model, example.args, example.kwargs),
+            gather=lambda: calibrate(model, job.task, samples=job.samples, seed=job.seed),
+            notes=found.notes,
+        )

@@ -1,0 +1,147 @@
+"""A proposal made into a plan whose file has the size that was asked for."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from laconic.core.apply import apply
+from laconic.core.budget import Budget, Limit
+from laconic.core.edit import RoundActivation
+from laconic.core.errors import LaconicError
+from laconic.core.plan import Plan
+from laconic.core.state import state_size
+from laconic.export.onnxruntime import export
+from laconic.graph import capture, costs
+from laconic.pipeline.bases import Base, Bases
+from laconic.pipeline.job import Job
+from laconic.pipeline.proposal import Proposal
+from laconic.quantize import quantize
+from laconic.select import Choice, PriceList, allocate, carried_out, refine
+from laconic.select.front import least_bytes
+from laconic.select.menu import GRIDS
+
+FITS, SLACK, ROUNDS = 3, 0.03, 4
+"""How often a size is corrected, which share of it may stay unused, and how many whole plans are tried beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one part of a plan did.
+
+    Args:
+        words: what was done.
+        nats: KL(original || model so far) on held-back calibration data.
+        size_bytes: of the network on disk so far, packed.
+        macs: multiply-accumulates of one sample so far.
+    """
+
+    words: str
+    nats: float
+    size_bytes: int
+    macs: int
+
+
+def planned(job: Job, bases: Bases, proposal: Proposal, original_bytes: int) -> tuple[Plan, list[Step]]:
+    """Makes a proposal's plan, without training.
+
+    Args:
+        job: what it is for.
+        bases: of the same job.
+        proposal: what to do.
+        original_bytes: size of the original's file, of which the proposal allows a fraction.
+
+    Returns:
+        The plan, and what each of its parts did.
+    """
+    base = bases.at(proposal.keep)
+    if proposal.size is None:
+        inner = uniform(base, activations=proposal.activations)
+    else:
+        inner = _mixed(base, bases, proposal, proposal.size * original_bytes)
+    return (base.plan + inner).without_overwritten(), list(_steps(bases, proposal, base, inner))
+
+
+def uniform(base: Base, *, activations: bool) -> Plan:
+    """Returns 8 bits for every weight, and if wished every activation."""
+    return quantize(
+        base.model,
+        base.job.task,
+        bits=8,
+        activation_bits=8 if activations else None,
+        evidence=base.evidence,
+        graph=base.graph,
+    )
+
+
+def offered(base: Base, *, activations: bool) -> PriceList:
+    """Returns the offers that go together with integer kernels, or all."""
+    return base.prices.among(GRIDS) if activations else base.prices
+
+
+def _mixed(base: Base, bases: Bases, proposal: Proposal, limit: float) -> Plan:
+    job, prices = base.job, offered(base, activations=proposal.activations)
+    beside = base.rounding if proposal.activations else Plan()
+    bound = _fitted(job, base.model, prices, beside, limit)
+    found = refine(base.model, prices, bound, bases.yardstick, beside=beside, rounds=ROUNDS, seed=job.seed)
+    at_once = found.choice.plan + beside
+    try:
+        in_order = carried_out(base.model, job.task, found.choice, beside=beside, samples=job.samples)
+    except LaconicError:  # Its layers have no order that all data share.
+        return at_once
+    nats = bases.yardstick.nats(apply(base.model, in_order).eval())
+    return in_order if nats <= found.nats else at_once
+
+
+def _fitted(job: Job, model: nn.Module, prices: PriceList, beside: Plan, limit: float) -> Budget:
+    """Returns the budget of weights that leads to a file of the size that was asked for, or to the smallest there is.
+
+    A file holds more than weights, and how much depends on how each is stored: the size is measured and set right.
+    """
+    least = least_bytes(prices)
+    best, wanted = float(least), limit
+    for _ in range(FITS):
+        wanted = float(min(max(wanted, least), prices.size_bytes))
+        size = _file_size(job, model, _allocated(prices, wanted), beside)
+        if size <= limit:
+            best = max(best, wanted)
+        if wanted in (least, prices.size_bytes) or (1 - SLACK) * limit <= size <= limit:
+            break
+        wanted += limit - size
+    return Budget(size=Limit(best, relative=False))
+
+
+def _allocated(prices: PriceList, bound: float) -> Choice:
+    return allocate(prices, Budget(size=Limit(bound, relative=False)))
+
+
+def _file_size(job: Job, model: nn.Module, choice: Choice, beside: Plan) -> int:
+    plan = choice.plan + beside
+    with tempfile.TemporaryDirectory(prefix="laconic-") as folder:
+        return export(apply(model, plan).eval(), plan, job.task, job.example(), Path(folder) / "size.onnx").size_bytes
+
+
+def _steps(bases: Bases, proposal: Proposal, base: Base, inner: Plan) -> Iterator[Step]:
+    """Yields each part of a plan with all before it carried out."""
+    weights = Plan.of(edit for edit in inner if not isinstance(edit, RoundActivation))
+    if proposal.keep != 1:
+        yield _step(bases, f"whole channels cut, {proposal.keep:.0%} of the MACs asked for", base, Plan())
+    words = "weights in 8 bits" if proposal.size is None else "weights coded, each layer as it is cheapest"
+    yield _step(bases, words, base, weights)
+    if proposal.activations:
+        yield _step(bases, "activations rounded to 8 bits", base, inner)
+
+
+def _step(bases: Bases, words: str, base: Base, inner: Plan) -> Step:
+    network, example = apply(base.model, inner).eval(), bases.job.example()
+    macs = costs(capture(network, example.args, example.kwargs)).macs if len(inner) else base.macs
+    return Step(
+        words=words,
+        nats=bases.yardstick.nats(network),
+        size_bytes=state_size(network, (base.plan + inner).without_overwritten()),
+        macs=macs,
+    )

@@ -1,0 +1,193 @@
+"""The ways to a budget, each with what it is predicted to cost, before anything is trained or exported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from torch import nn
+
+from laconic.core.apply import apply
+from laconic.core.budget import Budget, Limit
+from laconic.core.errors import LaconicError
+from laconic.core.plan import Plan
+from laconic.measure import module_bytes
+from laconic.pipeline.bases import Base, Bases
+from laconic.pipeline.planning import offered, uniform
+from laconic.pipeline.proposal import Proposal
+from laconic.select import allocate
+from laconic.select.front import least_bytes
+
+KEEPS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15)
+"""Fractions of the multiply-accumulates that are tried, besides the one that the budget names."""
+SIZES = (1 / 6, 1 / 10, 1 / 16, 1 / 24, 1 / 36)
+"""Fractions of the file that are tried where accuracy alone is limited."""
+SLIGHT = 1e-3
+"""Nats that are next to nothing: fewer of them are no reason to prefer a way, or to look for another."""
+TOO_MUCH = 0.3
+"""Nats that no short training takes back."""
+MARGIN = 0.02
+"""By how much the size of a file that is not written yet may be off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One way, as far as it is known without training.
+
+    Args:
+        proposal: what would be done.
+        size_bytes: of the file, about.
+        macs: multiply-accumulates of one sample.
+        nats: KL(original || changed) of the whole plan on held-back calibration data; None: it cannot be gone.
+        why: what stands in its way; empty: nothing.
+    """
+
+    proposal: Proposal
+    size_bytes: int
+    macs: int
+    nats: float | None
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.proposal}: {self.why or f'{self.nats:.2g} nats'}"
+
+    def config(self) -> dict[str, Any]:
+        """Returns JSON values."""
+        return {**asdict(self), "proposal": self.proposal.config()}
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Self:
+        """Undoes `config`."""
+        return cls(**{**config, "proposal": Proposal.of(config["proposal"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A budget in fractions of the original's figures; 1 where there is no limit.
+
+    Args:
+        size: of the file.
+        macs: multiply-accumulates.
+        latency: of one inference.
+        drop: whether accuracy is limited.
+        anything: whether nothing but accuracy is limited, so that the smallest file that keeps it is looked for.
+    """
+
+    size: float
+    macs: float
+    latency: float
+    drop: bool
+    anything: bool
+
+    @classmethod
+    def of(cls, budget: Budget, *, size_bytes: int, macs: int, latency_ms: float | None = None) -> Self:
+        """Reads a budget, given the original's figures; an absolute latency needs the original's."""
+        limits = budget.limits
+
+        def share(name: str, original: float | None) -> float:
+            limit = limits.get(name)
+            if limit is None or (original is None and not limit.relative):
+                return 1.0
+            return min(1.0, limit.bound(original or 0) / original if original else limit.value)
+
+        drop = budget.allowed_drop is not None
+        return cls(
+            size=share("size", size_bytes),
+            macs=share("macs", macs),
+            latency=share("latency", latency_ms),
+            drop=drop,
+            anything=drop and not limits,
+        )
+
+    def allows(self, route: Route, original_bytes: int) -> bool:
+        """Whether a way is small enough, as far as that is known before anything is exported."""
+        return route.size_bytes <= (1 + MARGIN) * self.size * original_bytes
+
+
+def needs_prices(budget: Budget) -> bool:
+    """Whether any route shares bytes out among techniques; the evidence then needs gradients."""
+    return "size" in budget.limits or (budget.allowed_drop is not None and not budget.limits)
+
+
+def explore(bases: Bases, wanted: Wanted, original_bytes: int) -> list[Route]:
+    """Prices the ways to a budget.
+
+    Fewer and fewer channels are tried until the limits can hold and less would only cost more.
+    """
+    routes: list[Route] = []
+    best = math.inf
+    for keep in _keeps(wanted):
+        found = list(_at(bases, wanted, keep, original_bytes))
+        routes += found
+        for route in found:
+            bases.job.progress.say(f"considered: {route}")
+        if all(route.nats is None for route in found):
+            break  # What cannot be cut to this cannot be cut further.
+        nats = min((r.nats for r in found if r.nats is not None and wanted.allows(r, original_bytes)), default=math.inf)
+        if wanted.anything:
+            enough = nats > TOO_MUCH
+        else:
+            enough = keep <= wanted.latency and (nats <= SLIGHT or math.inf > nats > best)
+        if enough:
+            break
+        best = min(best, nats)
+    return routes
+
+
+def _keeps(wanted: Wanted) -> list[float]:
+    if not wanted.anything and wanted.size == wanted.macs == wanted.latency == 1:
+        return [1.0]
+    return [wanted.macs, *(keep for keep in KEEPS if keep < wanted.macs)]
+
+
+def _at(bases: Bases, wanted: Wanted, keep: float, original_bytes: int) -> Iterator[Route]:
+    """Yields the ways with one number of channels."""
+    try:
+        base = bases.at(keep)
+    except LaconicError as error:
+        yield Route(proposal=Proposal(keep=keep), size_bytes=original_bytes, macs=0, nats=None, why=str(error))
+        return
+    overhead = max(0, original_bytes - module_bytes(bases.job.model))
+    whole = [_uniform(bases, base, keep, overhead, activations=a) for a in (True, False)]
+    yield from whole
+    smallest = min(route.size_bytes for route in whole)
+    sizes = [size for size in (SIZES if wanted.anything else (wanted.size,)) if size * original_bytes < smallest]
+    for activations in (True, False):
+        for size in sizes:
+            proposal = Proposal(keep=keep, size=size, activations=activations)
+            found = _mixed(bases, base, proposal, original_bytes, overhead)
+            yield found
+            if found.nats is None:
+                break  # Still smaller is not possible either.
+
+
+def _uniform(bases: Bases, base: Base, keep: float, overhead: int, *, activations: bool) -> Route:
+    plan = uniform(base, activations=activations)
+    network = apply(base.model, plan).eval()
+    return Route(
+        proposal=Proposal(keep=keep, activations=activations),
+        size_bytes=_coded_bytes(network, plan) + overhead,
+        macs=base.macs,
+        nats=bases.yardstick.nats(network),
+    )
+
+
+def _coded_bytes(network: nn.Module, plan: Plan) -> int:
+    """Returns the bytes of all tensors, coded where the plan codes them."""
+    coded = {edit.parameter: edit.coding.size_bytes for edit in plan.recodes}
+    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return sum(coded.get(name, tensor.nbytes) for name, tensor in held.items())
+
+
+def _mixed(bases: Bases, base: Base, proposal: Proposal, original_bytes: int, overhead: int) -> Route:
+    assert proposal.size is not None
+    prices, beside = offered(base, activations=proposal.activations), base.rounding if proposal.activations else Plan()
+    bound, least = proposal.size * original_bytes - overhead, least_bytes(prices)
+    if bound < least:
+        why = f"too large: the smallest form of every layer leaves {least + overhead:,} bytes"
+        return Route(proposal=proposal, size_bytes=least + overhead, macs=base.macs, nats=None, why=why)
+    choice = allocate(prices, Budget(size=Limit(bound, relative=False)))
+    nats = bases.yardstick.nats(apply(base.model, choice.plan + beside).eval())
+    return Route(proposal=proposal, size_bytes=choice.size_bytes + overhead, macs=round(choice.macs), nats=nats)

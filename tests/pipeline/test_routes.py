@@ -1,0 +1,121 @@
+"""The ways to a budget on a small network, with few techniques, for speed."""
+
+from unittest.mock import patch
+
+import pytest
+from torch import nn
+
+from laconic.calibrate import calibrate
+from laconic.core.apply import apply
+from laconic.core.budget import Budget
+from laconic.core.edit import RoundActivation
+from laconic.core.plan import Plan
+from laconic.core.target import Target
+from laconic.graph import capture
+from laconic.pipeline.bases import Bases
+from laconic.pipeline.job import Job
+from laconic.pipeline.planning import planned
+from laconic.pipeline.proposal import Proposal
+from laconic.pipeline.routes import Wanted, explore, needs_prices
+from laconic.quantize import RoundToNearest
+
+from .samples import network, task
+
+FILE = 6000
+TECHNIQUES = tuple(RoundToNearest(bits=bits) for bits in (8, 4, 3, 2))
+
+
+@pytest.fixture(autouse=True)
+def few_techniques():
+    with (
+        patch("laconic.pipeline.bases.FOR_ONNX", TECHNIQUES),
+        patch("laconic.pipeline.planning.GRIDS", TECHNIQUES),
+    ):
+        yield
+
+
+def bases(**budget):
+    job = Job(
+        model=network().eval(),
+        task=task(),
+        budget=Budget(**budget),
+        target=Target.parse("onnxruntime"),
+        recovery=None,
+    )
+    example = job.example()
+    graph = capture(job.model, example.args, example.kwargs)
+    evidence = calibrate(job.model, job.task, gradients=needs_prices(job.budget))
+    return Bases(job=job, graph=graph, evidence=evidence)
+
+
+def explored(**budget):
+    made = bases(**budget)
+    macs = made.at(1.0).macs
+    return made, explore(made, Wanted.of(made.job.budget, size_bytes=FILE, macs=macs), FILE)
+
+
+def test_without_limits_eight_bits_are_all_there_is_to_consider():
+    _, routes = explored()
+    assert [route.proposal for route in routes] == [Proposal(activations=True), Proposal()]
+    assert all(0 < route.nats < 0.01 and route.size_bytes < FILE / 2 for route in routes)
+
+
+def test_a_small_size_is_shared_out_and_channels_are_cut_where_that_helps():
+    _, routes = explored(size=0.2)
+    mixed = [route for route in routes if route.proposal.size is not None and route.nats is not None]
+    assert mixed and all(route.size_bytes <= 0.2 * FILE for route in mixed)
+    assert {route.proposal.keep for route in routes} > {1.0}
+
+
+def test_a_size_that_no_technique_reaches_says_what_the_least_is():
+    _, routes = explored(size=0.02)
+    refused = [route for route in routes if route.nats is None]
+    assert refused and all("too large: the smallest form of every layer leaves" in route.why for route in refused)
+    assert all(route.size_bytes > 0.02 * FILE for route in refused)
+
+
+def test_a_limit_of_multiply_accumulates_cuts_channels_to_it_first():
+    made, routes = explored(macs=0.5)
+    assert routes[0].proposal.keep == 0.5
+    assert routes[0].macs <= 0.53 * made.at(1.0).macs
+
+
+def test_accuracy_alone_leads_to_smaller_and_smaller_files():
+    _, routes = explored(drop=0.01)
+    sizes = {route.proposal.size for route in routes if route.nats is not None}
+    assert len(sizes) > 2 and min(r.size_bytes for r in routes if r.nats is not None) < FILE / 8
+
+
+def test_a_model_whose_channels_cannot_be_cut_says_so_and_stays_in_the_running():
+    made = bases(latency=0.2)
+    with patch("laconic.pipeline.bases.prune", side_effect=made_error()):
+        routes = explore(made, Wanted.of(made.job.budget, size_bytes=FILE, macs=100), FILE)
+    assert [route.nats is None for route in routes] == [False, False, True]
+    assert routes[-1].why == "every axis is frozen"
+
+
+def made_error():
+    from laconic.core.errors import ModelError
+
+    return ModelError("every axis is frozen")
+
+
+def test_a_proposal_becomes_a_plan_in_order_that_says_what_each_part_did():
+    made = bases(size=0.5)
+    plan, steps = planned(made.job, made, Proposal(keep=0.5, size=0.45, activations=True), FILE)
+    network_ = apply(made.job.model, plan).eval()
+    assert [step.words.split()[0] for step in steps] == ["whole", "weights", "activations"]
+    assert steps[-1].nats == pytest.approx(made.yardstick.nats(network_))
+    assert steps[0].macs == steps[-1].macs < made.at(1.0).macs
+    assert steps[1].size_bytes < steps[0].size_bytes
+    assert any(isinstance(edit, RoundActivation) for edit in plan)
+    recoded = [edit.parameter for edit in plan.recodes]
+    assert len(recoded) == len(set(recoded))
+
+
+def test_no_step_leaves_the_model_of_the_user_changed():
+    made = bases(size=0.5)
+    before = {name: tensor.clone() for name, tensor in made.job.model.state_dict().items()}
+    planned(made.job, made, Proposal(keep=0.5, size=0.45), FILE)
+    assert all(tensor.equal(before[name]) for name, tensor in made.job.model.state_dict().items())
+    assert isinstance(made.job.model[0], nn.Linear) and made.at(1.0).plan == Plan()
