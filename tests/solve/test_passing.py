@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from laconic.solve import through
+from laconic.solve import halfway, through
 
 
 def moment(inputs: int, vectors: int) -> torch.Tensor:
@@ -36,3 +37,10 @@ def test_a_large_moment_of_low_rank_is_exact() -> None:
 
 def test_a_large_moment_of_zeros_gives_zeros() -> None:
     assert not through(torch.zeros(1, 700, 700).double())(torch.randn(1, 2, 700)).any()
+
+
+@pytest.mark.parametrize("inputs", [1, 7, 8, 100])
+def test_half_a_product_gives_the_whole_error(inputs: int) -> None:
+    second, change = moment(inputs, 50).expand(2, -1, -1), torch.randn(2, 3, inputs)
+    wanted = ((change.double() @ second) * change.double()).sum(2)
+    torch.testing.assert_close((halfway(second)(change) * change).sum(2).double(), wanted, rtol=1e-5, atol=1e-6)

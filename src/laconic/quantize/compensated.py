@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
-import torch
 from torch import Tensor
 
 from laconic.calibrate import Layer, LayerEvidence
@@ -84,7 +83,7 @@ class CompensatedRounding:
         moment = None if evidence is None else evidence.A
         useful = moment is not None and bool(moment.any())
         nearest = RoundToNearest(bits=self.bits, symmetric=self.symmetric, per=self.per, range=self.range)
-        plain = nearest.encode(weight, layer, evidence if useful else None)
+        plain = nearest.rounded(weight, layer, moment if useful else None)
         if moment is None or not useful or moment.dim() == 2:
             return plain
         weight = weight.detach().cpu().float()
@@ -113,13 +112,16 @@ class CompensatedRounding:
 
 
 def _rule(view: View, grid: AffineGrid, free: Tensor | None) -> Rule:
-    zero_point = torch.zeros(len(grid.scale)) if grid.zero_point is None else grid.zero_point.float()
-    scales, zeros = view.spread(grid.scale), view.spread(zero_point)
-    lowest, highest = grid.lowest, grid.lowest + 2**grid.bits - 1
+    scales, lowest, highest = view.spread(grid.scale), grid.lowest, grid.lowest + 2**grid.bits - 1
+    zeros = None if grid.zero_point is None else view.spread(grid.zero_point.float())
 
     def nearest(wanted: Tensor, place: int) -> Tensor:
-        scale, zero = scales[:, place], zeros[:, place]
-        found = ((wanted / scale).add_(zero).round_().clamp_(lowest, highest).sub_(zero)).mul_(scale)
+        scale, found = scales[:, place], wanted / scales[:, place]
+        if zeros is None:
+            found = found.round_().clamp_(lowest, highest).mul_(scale)
+        else:
+            zero = zeros[:, place]
+            found = found.add_(zero).round_().clamp_(lowest, highest).sub_(zero).mul_(scale)
         return found if free is None else found * free[:, place]
 
     return nearest

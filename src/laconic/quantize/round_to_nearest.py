@@ -69,13 +69,17 @@ class RoundToNearest:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
+        return self.rounded(weight, layer, None if evidence is None else evidence.A)
+
+    def rounded(self, weight: Tensor, layer: Layer, moment: Tensor | None) -> AffineGrid:
+        """Does what `encode` does, given the second moment of the layer's inputs."""
         if not weight.isfinite().all():
             raise ModelError(
                 f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
             )
         weight = weight.detach().float()
         blocks = self.blocks(layer)
-        error = weighed(blocks, layer, through(evidence.A)) if self.weigh and evidence is not None else squared
+        error = weighed(blocks, layer, through(moment)) if self.weigh and moment is not None else squared
         steps = self.range.choose(
             blocks.split(weight), blocks.split(torch.ones_like(weight)), error, bits=self.bits, symmetric=self.symmetric
         )

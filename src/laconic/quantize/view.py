@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -14,7 +13,7 @@ from laconic.calibrate import Layer
 from laconic.core.blocks import Blocks
 from laconic.core.codings import AffineGrid, ValueGrid
 from laconic.quantize.round_to_nearest import weighed
-from laconic.solve import InputMetric
+from laconic.solve import InputMetric, halfway
 
 SMALLEST = 1e-25  # A scale below this would overflow when divided by.
 Grid = TypeVar("Grid", AffineGrid, ValueGrid)
@@ -36,12 +35,24 @@ class View(NamedTuple):
         return self.layer.weight(self.metric.restore(arranged))
 
     def spread(self, values: Tensor) -> Tensor:
-        """To every element its block's value: `[blocks.count]` to arranged."""
+        """To every element its block's value: `[blocks.count]` to arranged, a view where outputs are the blocks."""
+        groups, outputs, inputs = self.layer.matrix_shape
+        if self._by_output:
+            return values.reshape(groups, 1, outputs).expand(groups, inputs, outputs)
         return self.arrange(self.blocks.join(values[:, None].expand(-1, self.blocks.length)))
 
     def total(self, arranged: Tensor) -> Tensor:
         """The sum over each block's elements: arranged to `[blocks.count]`."""
+        if self._by_output:
+            return arranged.sum(1).flatten()
         return self.blocks.split(self.restore(arranged)).sum(1)
+
+    @property
+    def _by_output(self) -> bool:
+        """Whether each output of each group is a block: then it has one value, whatever the order of inputs."""
+        groups, outputs, _ = self.layer.matrix_shape
+        by_channel = self.blocks.axis == self.layer.output_axis and self.blocks.group_size is None
+        return by_channel and self.layer.kind != "embedding" and self.blocks.count == groups * outputs
 
 
 def fitted(view: View, target: Tensor, levels: Tensor, scale: Tensor) -> Tensor:
@@ -90,7 +101,7 @@ def best(
         kept: where the grid's values count, bool of the weight's shape; None: everywhere.
     """
     channels = Blocks(shape=plain.shape, axis=plain.blocks.axis)
-    error = weighed(channels, layer, partial(torch.matmul, other=moment.float()))
+    error = weighed(channels, layer, halfway(moment))
     original, values, scale = channels.split(weight), channels.split(plain.decode()), plain.scale
     there = torch.ones(()) if kept is None else channels.split(kept.float())
     least = error(values * there - original)

@@ -6,7 +6,7 @@ from laconic.solve.correct import correct
 from laconic.solve.in_order import code_in_order
 from laconic.solve.least_squares import least_squares
 from laconic.solve.metric import InputMetric
-from laconic.solve.passing import through
+from laconic.solve.passing import halfway, through
 from laconic.solve.support import alternate, prune_in_order
 from laconic.solve.sweep import Rule, VectorRule, compensate, compensate_vectors, refine, refine_vectors
 
@@ -20,6 +20,7 @@ __all__ = [
     "compensate_vectors",
     "conjugate_gradients",
     "correct",
+    "halfway",
     "in_vectors",
     "least_squares",
     "prune_in_order",

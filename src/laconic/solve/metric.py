@@ -43,11 +43,12 @@ class InputMetric:
         energy = second_moment.diagonal(dim1=1, dim2=2)
         if order is None:
             order = energy.argsort(dim=1, descending=True, stable=True)
-        groups = torch.arange(len(order))[:, None, None]
-        moment = second_moment[groups, order[:, :, None], order[:, None, :]].double()
+        moment = torch.stack(
+            [each.index_select(0, rank).index_select(1, rank) for each, rank in zip(second_moment, order, strict=True)]
+        ).double()
         mean = energy.double().mean(1)
         largest = mean.max()
-        moment = moment / torch.where(largest > 0, largest, 1.0)
+        moment.div_(torch.where(largest > 0, largest, 1.0))
         # A group that nothing reached has no second moment: all its inputs weigh the same.
         shift = damping * torch.where(mean > 0, mean / torch.where(largest > 0, largest, 1.0), 1.0)
         moment.diagonal(dim1=1, dim2=2).add_(shift[:, None])

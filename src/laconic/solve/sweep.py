@@ -102,7 +102,6 @@ def _sweep(weight: Tensor, projected: Tensor, feedback: Tensor, step: _Step, wid
             projected[:, first:last] = step(wanted[:, first - start : last - start], first)
             fresh = weight[:, first:last] - projected[:, first:last]
             if last < stop:
-                passed = feedback[:, first:last, last:stop].mT @ (fresh - error[:, first:last])
-                wanted[:, last - start :] += passed
+                wanted[:, last - start :].baddbmm_(feedback[:, first:last, last:stop].mT, fresh - error[:, first:last])
             error[:, first:last] = fresh
     return projected
