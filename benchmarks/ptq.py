@@ -1,7 +1,8 @@
 """CIFAR-10 ResNets in few bits, with 1,024 unlabelled training images and no training on labels.
 
 Top-1 in percent on the 10,000 test images, every layer coded, the first and the last included, one scale an output
-channel. A seed chooses the images. `rtn` rounds to the nearest point of the full range, `mse` of the range with the
+channel. Activations have one range a tensor: `a8` and `a4` are what layers read, the image included, but in
+`w4a4_first8`; what convolutions hand to an addition keeps 8 bits. A seed chooses the images. `rtn` rounds to the nearest point of the full range, `mse` of the range with the
 least squared error at the layer's output: with float activations both run with the first seed alone. `compensated` is
 the default of `laconic.quantize`, `in_order` and `reconstructed` are its options.
 """
@@ -18,17 +19,18 @@ from torch import nn
 import laconic
 import manner
 import networks
-from laconic.quantize import LeastError, MinMax, Range
+from laconic.quantize import LeastError, MinMax, Range, RoundActivations
 
 IMAGES = 1024
-CELLS = {
+CELLS: dict[str, tuple[int, RoundActivations | None]] = {
     "w8": (8, None),
     "w4": (4, None),
     "w3": (3, None),
     "w2": (2, None),
-    "w8a8": (8, 8),
-    "w4a8": (4, 8),
-    "w4a4": (4, 4),
+    "w8a8": (8, RoundActivations(bits=8)),
+    "w4a8": (4, RoundActivations(bits=8)),
+    "w4a4": (4, RoundActivations(bits=4)),
+    "w4a4_first8": (4, RoundActivations(bits=4, first_bits=8)),
 }
 METHODS = ("rtn", "mse", "compensated", "in_order", "reconstructed")
 ROUNDED: dict[str, Range] = {"rtn": MinMax(), "mse": LeastError()}
@@ -51,17 +53,17 @@ def evidence(depth: int, seed: int, activations: bool) -> laconic.Evidence:
 
 def plan(depth: int, cell: str, method: str, seed: int) -> laconic.Plan:
     """Returns how one network is coded."""
-    bits, activation_bits = CELLS[cell]
+    bits, activations = CELLS[cell]
     return laconic.quantize(
         original(depth),
         task(seed),
         bits=bits,
-        activation_bits=activation_bits,
+        activations=activations,
         range=ROUNDED.get(method),
         compensate=method not in ROUNDED,
         in_order=method in ("in_order", "reconstructed"),
         reconstruct=method == "reconstructed",
-        evidence=evidence(depth, seed, activation_bits is not None),
+        evidence=evidence(depth, seed, activations is not None),
     )
 
 

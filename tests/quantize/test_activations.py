@@ -80,6 +80,11 @@ def test_outputs_keep_eight_bits_where_layers_read_fewer() -> None:
     assert {grid.grid.bits for grid in planned(Residual().eval(), X, bits=4, output_bits=3).values()} == {3, 4}
 
 
+def test_the_data_itself_may_keep_more_bits() -> None:
+    sites = planned(Residual().eval(), X, bits=4, first_bits=7)
+    assert [grid.grid.bits for (_, side), grid in sites.items() if side == "input"] == [7, 4, 4]
+
+
 def test_channels_that_reach_unequally_far_lose_less_with_a_range_each() -> None:
     x = X * torch.tensor([100.0, 1.0, 0.01])[:, None, None]
     model = nn.Conv2d(3, 4, 3).eval()
@@ -115,7 +120,10 @@ def test_a_range_for_each_channel_wants_evidence_of_channels() -> None:
         planned(Residual().eval(), X, per="channel")
 
 
-@pytest.mark.parametrize(("settings", "name"), [({"output_bits": 1}, "output_bits"), ({"per": "row"}, "per")])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"output_bits": 1}, "output_bits"), ({"first_bits": 9}, "first_bits"), ({"per": "row"}, "per")],
+)
 def test_other_settings_outside_their_domain_are_refused(settings: dict[str, object], name: str) -> None:
     with pytest.raises(UsageError, match=rf"RoundActivations\.{name}"):
         RoundActivations(**settings)

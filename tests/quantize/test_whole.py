@@ -3,12 +3,13 @@ import torch
 from torch import nn
 
 from laconic.calibrate import calibrate
+from laconic.core.activation_grids import ChannelGrid
 from laconic.core.apply import apply
 from laconic.core.edit import RoundActivation
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.task import Task
 from laconic.measure import kl_divergence
-from laconic.quantize import MinMax, quantize
+from laconic.quantize import MinMax, RoundActivations, quantize
 
 
 def network() -> nn.Module:
@@ -60,6 +61,13 @@ def test_a_plan_names_every_weight_and_asks_for_activations_only_if_told():
     both = quantize(model, TASK, bits=4, activation_bits=8)
     assert both.edits[:3] == weights.edits
     assert {type(edit) for edit in both.edits[3:]} == {RoundActivation}
+
+
+def test_activations_can_be_told_in_detail():
+    plan = quantize(network(), TASK, activations=RoundActivations(bits=4, per="channel", first_bits=8))
+    rounded = [edit for edit in plan if isinstance(edit, RoundActivation) and edit.side == "input"]
+    assert [edit.grid.bits for edit in rounded] == [8, 4, 4]
+    assert [len(edit.grid.scale) for edit in rounded if isinstance(edit.grid, ChannelGrid)] == [3, 8, 128]
 
 
 def test_settings_reach_the_technique():

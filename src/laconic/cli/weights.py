@@ -34,10 +34,17 @@ def quantize(
     data: DataName,
     weights: Weights = None,
     bits: Annotated[int, typer.Option(help="Of each weight, 2 to 8.")] = 8,
-    activation_bits: Annotated[int | None, typer.Option(help="Of each activation, 2 to 8; none: they stay.")] = None,
+    activation_bits: Annotated[int | None, typer.Option(help="Of what layers read, 2 to 8; none: it stays.")] = None,
+    activation_per: Annotated[
+        str, typer.Option(help="What shares a range there: tensor (for integer kernels), channel or token.")
+    ] = "tensor",
+    first_bits: Annotated[int | None, typer.Option(help="Of what the first layer reads; none: as the others.")] = None,
     per: Annotated[str, typer.Option(help="What shares a scale: tensor, channel, or a number of weights.")] = "channel",
     in_order: Annotated[
         bool, typer.Option("--in-order", help="Fit each layer to what the ones before it leave: nearer at few bits.")
+    ] = False,
+    reconstruct: Annotated[
+        bool, typer.Option("--reconstruct", help="Then learn the rounding block by block: some minutes, for 2 bits.")
     ] = False,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
@@ -48,18 +55,27 @@ def quantize(
 
     Example: `laconic quantize my_nets:build --weights net.safetensors --data arrays/ --bits 4 --in-order`
     """
+    from laconic.quantize import RoundActivations
     from laconic.quantize import quantize as run
 
     check_replaceable(out, FILES)
+    activations = None
+    if activation_bits is not None:
+        activations = RoundActivations(
+            bits=activation_bits,
+            per=activation_per,  # type: ignore[arg-type]  # Another word is refused there.
+            first_bits=first_bits,
+        )
     network, task = load_model(model, weights), load_task(data, metric=metric, batch_size=batch_size)
     with _listening("quantize"):
         plan = run(
             network,
             task,
             bits=bits,
-            activation_bits=activation_bits,
+            activations=activations,
             per=int(per) if per.isdecimal() else per,  # type: ignore[arg-type]  # Another word is refused there.
             in_order=in_order,
+            reconstruct=reconstruct,
         )
     _deliver(network, plan, task, out, as_json)
 

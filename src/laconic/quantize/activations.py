@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 import torch
@@ -38,6 +38,7 @@ class RoundActivations:
         range: how far a grid reaches, chosen on the histograms of the calibration data.
         output_bits: of what convolutions hand to anything else, 2 to 8. An addition or a pooling multiplies nothing, so
             fewer than 8 gain little there and cost much.
+        first_bits: of what the layer reads that runs first, the data itself, 2 to 8; None: as `bits`.
 
     Guarantees:
         Zero is exact on every grid, so padding stays zero.
@@ -47,13 +48,20 @@ class RoundActivations:
     per: Shared = "tensor"
     range: Range = field(default_factory=LeastError)
     output_bits: int = 8
+    first_bits: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("bits", "output_bits"):
-            if not 2 <= getattr(self, name) <= 8:
-                raise invalid(f"quantize.RoundActivations.{name}", getattr(self, name), "a whole number from 2 to 8")
+        for name in ("bits", "output_bits", "first_bits"):
+            bits = getattr(self, name)
+            if bits is not None and not 2 <= bits <= 8:
+                raise invalid(f"quantize.RoundActivations.{name}", bits, "a whole number from 2 to 8")
         if self.per not in ("tensor", "channel", "token"):
             raise invalid("quantize.RoundActivations.per", self.per, "'tensor', 'channel' or 'token'")
+
+    @property
+    def evidence(self) -> Literal[True, "channels"]:
+        """What `calibrate(..., activations=...)` has to gather."""
+        return "channels" if self.per == "channel" else True
 
     def edits(self, model: nn.Module, graph: Graph, evidence: Evidence) -> tuple[RoundActivation, ...]:
         """Returns the rounding of every place that the evidence has a histogram of.
@@ -69,8 +77,11 @@ class RoundActivations:
         modules = dict(model.named_modules(remove_duplicate=False))
         found = dict.fromkeys(_sites(modules, weighted_calls(graph), called_once(graph)))
         known = [(module, side) for module, side in found if f"{module}:{side}" in evidence.activations]
+        first = replace(self, bits=self.first_bits or self.bits, first_bits=None)
+        kinds = [first, *[self] * len(known)]
         return tuple(
-            RoundActivation(path, side, self._rounding(modules[path], path, side, evidence)) for path, side in known
+            RoundActivation(path, side, kind._rounding(modules[path], path, side, evidence))
+            for kind, (path, side) in zip(kinds, known, strict=False)
         )
 
     def _rounding(self, module: nn.Module, path: str, side: Side, evidence: Evidence) -> Rounding:

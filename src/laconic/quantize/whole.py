@@ -12,7 +12,7 @@ from laconic.core.errors import ModelError
 from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.graph import Graph, capture
-from laconic.quantize.activations import RoundActivations, Shared
+from laconic.quantize.activations import RoundActivations
 from laconic.quantize.compensated import CompensatedRounding
 from laconic.quantize.ranges import Range
 from laconic.quantize.reconstruct import BlockReconstruction
@@ -26,7 +26,7 @@ def quantize(
     *,
     bits: int = 8,
     activation_bits: int | None = None,
-    activation_per: Shared = "tensor",
+    activations: RoundActivations | None = None,
     per: Literal["tensor", "channel"] | int = "channel",
     symmetric: bool = True,
     range: Range | None = None,
@@ -43,8 +43,7 @@ def quantize(
         task: its data; one pass over the calibration part, unless `evidence` is given.
         bits: of weights, 2 to 8.
         activation_bits: of what layers read, 2 to 8; None: activations stay float.
-        activation_per: what shares a range there: `"tensor"` (what integer kernels know), `"channel"`, or `"token"`
-            (found as the model runs, for linear layers).
+        activations: in the place of `activation_bits`, with a choice of what shares a range, and of bits by place.
         per: what shares a scale: `"tensor"`, `"channel"`, or a number of consecutive weights.
         symmetric: signed codes around zero, or unsigned ones with a zero point; weights only.
         range: how far grids reach; None: the least error.
@@ -64,13 +63,13 @@ def quantize(
     """
     kind = CompensatedRounding if compensate else RoundToNearest
     technique = kind(bits=bits, symmetric=symmetric, per=per)
-    rounding = None if activation_bits is None else RoundActivations(bits=activation_bits, per=activation_per)
+    rounding = activations or (None if activation_bits is None else RoundActivations(bits=activation_bits))
     if range is not None:
         technique = replace(technique, range=range)
         rounding = rounding and replace(rounding, range=range)
     if evidence is None:
-        counted: bool | Literal["channels"] = "channels" if activation_per == "channel" else True
-        evidence = calibrate(model, task, gradients=False, activations=rounding is not None and counted)
+        counted = rounding.evidence if rounding is not None else False
+        evidence = calibrate(model, task, gradients=False, activations=counted)
     tensors = dict(model.named_parameters())
     plan = Plan.of(
         technique.edit(tensors[name], layer, evidence.layers.get(name))
