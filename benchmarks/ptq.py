@@ -2,9 +2,10 @@
 
 Top-1 in percent on the 10,000 test images, every layer coded, the first and the last included, one scale an output
 channel. Activations have one range a tensor: `a8` and `a4` are what layers read, the image included, but in
-`w4a4_first8`; what convolutions hand to an addition keeps 8 bits. A seed chooses the images. `rtn` rounds to the nearest point of the full range, `mse` of the range with the
-least squared error at the layer's output: with float activations both run with the first seed alone. `compensated` is
-the default of `laconic.quantize`, `in_order` and `reconstructed` are its options.
+`w4a4_first8`; what convolutions hand to an addition keeps 8 bits. A seed chooses the images. `rtn` rounds to the
+nearest point of the full range, `mse` of the range with the least squared error at the layer's output: with float
+activations both run with the first seed alone. `compensated` is the default of `laconic.quantize`, `in_order` and
+`reconstructed` are its options.
 """
 
 from __future__ import annotations
