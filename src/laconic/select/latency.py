@@ -19,12 +19,12 @@ from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.export.onnxruntime import Session, export
 from laconic.export.onnxruntime.latency_table import LatencyTable
-from laconic.export.onnxruntime.layer import FLOAT
-from laconic.export.onnxruntime.layer_times import Times, yardstick
+from laconic.export.onnxruntime.layer_times import yardstick
 from laconic.graph import Graph, capture
 from laconic.graph.liveness import shares_memory
 from laconic.graph.operators import PASSING, RESHAPING, name_of
-from laconic.measure import latency
+from laconic.measure import latency, ratio
+from laconic.select.layer_costs import LayerCost, layer_costs, total
 from laconic.select.layers_at_work import LayerAtWork, changed, layers_at_work
 
 PARTS = ("other", "float", "integer", "around")
@@ -103,16 +103,16 @@ class LatencyModel:
     def predict(self, plan: Plan) -> Prediction:
         """Returns the time of the model under a plan. Layers of new shapes are measured first, which takes a moment."""
         left = changed(self.layers, plan)
-        us = self._layers_us(left)
-        spread = math.sqrt(sum((high - low) ** 2 for _, low, high in self._spreads(left)))
-        parts = self.parts(plan)
-        total = float(np.dot(parts, self.corrections))
-        factor = math.exp(2 * self.ratio_error) if self.ratio_error is not None else 1 + spread / total
+        costs = layer_costs(left, self.table)
+        parts = self._parts(left, costs)
+        us = float(np.dot(parts, self.corrections))
+        spread = math.sqrt(sum(cost.spread**2 for cost in costs))
+        factor = math.exp(2 * self.ratio_error) if self.ratio_error is not None else 1 + spread / us
         by_layer: dict[str, float] = {}
-        for layer, (kind, inside, around) in zip(left, us, strict=True):
-            own = inside * self.corrections[PARTS.index(kind)] + around * self.corrections[3]
+        for layer, cost in zip(left, costs, strict=True):
+            own = cost.inside * self.corrections[PARTS.index(cost.kind)] + cost.around * self.corrections[3]
             by_layer[layer.parameter] = by_layer.get(layer.parameter, 0.0) + own * self.pace / 1e3
-        milliseconds = total * self.pace / 1e3
+        milliseconds = us * self.pace / 1e3
         return Prediction(
             milliseconds=milliseconds,
             low=milliseconds / factor,
@@ -126,12 +126,11 @@ class LatencyModel:
     def parts(self, plan: Plan) -> NDArray[np.float64]:
         """Returns the microseconds of each of `PARTS`, not corrected, at the table's pace."""
         left = changed(self.layers, plan)
-        found = dict.fromkeys(PARTS, 0.0)
-        for kind, inside, around in self._layers_us(left):
-            found[kind] += inside
-            found["around"] += around
-        found["other"] = self._other_us(left)
-        return np.array([found[part] for part in PARTS])
+        return self._parts(left, layer_costs(left, self.table))
+
+    def _parts(self, left: Sequence[LayerAtWork], costs: Sequence[LayerCost]) -> NDArray[np.float64]:
+        inside = [total(costs, kind) for kind in ("float", "integer")]
+        return np.array([self._other_us(left), *inside, sum(cost.around for cost in costs)])
 
     def corrected(self, measured: Sequence[tuple[Plan, float]]) -> LatencyModel:
         """Returns a model whose parts are scaled such that measured plans come out right, as nearly as they can.
@@ -151,48 +150,9 @@ class LatencyModel:
         error = math.sqrt(sum(e**2 for e in errors) / len(errors))
         return replace(self, corrections=_fitted(rows, times), ratio_error=error)
 
-    def _layers_us(self, layers: Sequence[LayerAtWork]) -> list[tuple[str, float, float]]:
-        """Returns `(float or integer, microseconds inside, microseconds around)` of each layer."""
-        self._measure(layers)
-        kernels = [self._integer(layer) for layer in layers]
-        ends = {layer.call.op.node: (layer, kernel) for layer, kernel in zip(layers, kernels, strict=True)}
-        starts = {layer.call.op.node: kernel for layer, kernel in reversed(list(zip(layers, kernels, strict=True)))}
-        gives_codes = {node for node, (layer, kernel) in ends.items() if kernel and layer.form.output_rounded}
-        gets_codes = {op.node for node in gives_codes for op in ends[node][0].call.consumers}
-        found, rounded = [], set()
-        for layer, kernel in zip(layers, kernels, strict=True):
-            node, times, plain = layer.call.op.node, self._times(layer), self._times(replace(layer, form=FLOAT))
-            around = self.table.operator_us * (times.operators - (0 if layer.link else plain.operators))
-            first = layer.source not in rounded and not (node in gets_codes and layer.link == 0)
-            if layer.form.input_rounded and first:
-                rounded.add(layer.source)
-                around += times.before_us
-            last = ends[node][0] is layer
-            read_as_codes = all(starts.get(op.node, False) for op in layer.call.consumers)
-            if kernel and layer.form.output_rounded and last and not read_as_codes:
-                around += times.after_us
-            if layer.form.input_rounded and not kernel:  # Float kernels want channels elsewhere than integer ones.
-                around += 2 * plain.moving_us
-            found.append(("integer" if kernel else "float", times.inside_us, around))
-        return found
-
-    def _spreads(self, layers: Sequence[LayerAtWork]) -> list[tuple[float, float, float]]:
-        return [(t.inside_us, t.low_us, t.high_us) for t in map(self._times, layers)]
-
-    def _measure(self, layers: Sequence[LayerAtWork]) -> None:
-        forms = [(layer, form) for layer in layers for form in (layer.form, FLOAT)]
-        self.table.measure_between((layer.shape, form, layer.whole) for layer, form in forms)
-
-    def _times(self, layer: LayerAtWork) -> Times:
-        return self.table.between(layer.shape, layer.form, layer.whole)
-
-    def _integer(self, layer: LayerAtWork) -> bool:
-        rounded = layer.form.input_rounded and (layer.shape.kind == "linear" or layer.form.output_rounded)
-        return rounded and self.table.runs_as(layer.shape, layer.form).weight == "grid"
-
     def _other_us(self, layers: Sequence[LayerAtWork]) -> float:
         """Returns the time of all that is no layer: with fewer channels, and fewer layers, there is less of it."""
-        whole = sum(self._times(layer).inside_us for layer in self.layers)
+        whole = sum(cost.inside + cost.around for cost in layer_costs(self.layers, self.table))
         other = max(self.original_us - whole, 0.0)
         fixed = min(self.fixed_us, other)
         calls = len({layer.call.op.node for layer in layers}) / len(self.layers)
@@ -283,8 +243,9 @@ def _measured(
             sessions.append(Session(found.path, threads=target.threads))
         calls = {str(i): _call(session, arrays) for i, session in enumerate(sessions)}
         timed = latency({**calls, "pace": _call(pace_session, pace_arrays)}, repeats=ROUNDS, seconds=SECONDS)
-    pace = timed["pace"].median_ms * 1e3 / table.yardstick_us
-    return [timed[str(i)].median_ms * 1e3 / pace for i in range(len(sessions))], pace
+    # Whole models and the yardstick had their turns in the same rounds: what slowed one down slowed down the other.
+    times = [ratio(timed[str(i)], timed["pace"]).value * table.yardstick_us for i in range(len(sessions))]
+    return times, timed["pace"].median_ms * 1e3 / table.yardstick_us
 
 
 def _call(session: Session, arrays: Sequence[NDArray[Any]]) -> Callable[[], object]:

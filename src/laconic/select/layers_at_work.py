@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -217,27 +217,21 @@ def _cut(layer: LayerAtWork, edit: Cut) -> LayerAtWork:
     return replace(layer, shape=replace(shape, inputs=columns * groups, outputs=rows, groups=groups))
 
 
-def _rounded(layer: LayerAtWork, layers: Sequence[LayerAtWork], sites: set[str]) -> LayerAtWork:
+def _rounded(layer: LayerAtWork, layers: Sequence[LayerAtWork], sites: Collection[str]) -> LayerAtWork:
     """Returns a layer that knows what around it is rounded."""
+    rounded_inputs = {other.call.op.node for other in layers if other.link == 0 and _input_rounded(other, sites)}
     chain = [other for other in layers if other.call is layer.call]
-    place = next(i for i, other in enumerate(chain) if other is layer)
-    names = {f"{layer.module}:input"} | ({f"{layer.call.module}:input"} if place == 0 else set())
-    return replace(
-        layer,
-        form=replace(
-            layer.form,
-            input_rounded=bool(names & sites),
-            output_rounded=_output_rounded(layer, chain[place + 1 :], sites.__contains__),
-        ),
-    )
-
-
-def _output_rounded(layer: LayerAtWork, later: Sequence[LayerAtWork], rounded: Callable[[str], bool]) -> bool:
-    """Says whether all that reads a layer's output has it rounded."""
+    later = chain[layer.link + 1 :]
     if later:
-        return rounded(f"{layer.module}:output") or rounded(f"{later[0].module}:input")
-    followers = (layer.module, layer.call.module, *(op.module for op in layer.call.chain))
-    if any(rounded(f"{module}:output") for module in followers):
-        return True
-    readers = layer.call.consumers
-    return bool(readers) and all(op.parameter is not None and rounded(f"{op.module}:input") for op in readers)
+        output = f"{layer.module}:output" in sites or _input_rounded(later[0], sites)
+    else:
+        followers = (layer.module, layer.call.module, *(op.module for op in layer.call.chain))
+        readers = [op.node for op in layer.call.consumers]
+        output = any(f"{module}:output" in sites for module in followers)
+        output = output or (bool(readers) and rounded_inputs.issuperset(readers))
+    form = replace(layer.form, input_rounded=_input_rounded(layer, sites), output_rounded=output)
+    return replace(layer, form=form)
+
+
+def _input_rounded(layer: LayerAtWork, sites: Collection[str]) -> bool:
+    return f"{layer.module}:input" in sites or (layer.link == 0 and f"{layer.call.module}:input" in sites)
