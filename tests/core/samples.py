@@ -18,7 +18,7 @@ from laconic.core.codings import (
     ValueGrid,
     Zipped,
 )
-from laconic.core.edit import Cut, Recode, Rewrite, RoundActivation, Slice, Swap
+from laconic.core.edit import Cut, Recode, Rewrite, RoundActivation, Slice, Swap, Tie
 from laconic.core.formats import BINARY, FP8_E4M3, NF4, Format
 from laconic.core.layout import Layout
 from laconic.core.plan import Plan
@@ -245,6 +245,7 @@ def every_edit(model: Net) -> Plan:
     return Plan.of(
         [
             cut_conv(),
+            Tie("conv.bias", "norm.bias"),
             Swap("fc2", low_rank(model.fc2, 2)),
             Recode("fc1.bias", asymmetric(model.fc1.bias, 4, None)),
             Recode("fc2.0.weight", symmetric(low_rank(model.fc2, 2).first, 8)),

@@ -21,10 +21,11 @@ from core.samples import (
 )
 from laconic.core.activation_grids import ActivationGrid
 from laconic.core.apply import apply, free_parameter, refit, settle
-from laconic.core.edit import Cut, Edit, Recode, RoundActivation, Slice, Swap
+from laconic.core.edit import Cut, Edit, Recode, RoundActivation, Slice, Swap, Tie
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
 from laconic.core.spec import Identity
+from laconic.core.state import load_state, save_state
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
@@ -487,7 +488,7 @@ def test_the_whole_model_cannot_be_swapped() -> None:
 # --- composition
 
 
-@pytest.mark.parametrize("cut", range(8))
+@pytest.mark.parametrize("cut", range(9))
 @pytest.mark.parametrize("trainable", [False, True])
 def test_applying_one_plan_after_another_is_applying_their_sum(cut: int, trainable: bool) -> None:
     model = net()
@@ -519,3 +520,50 @@ def test_a_cut_sets_attributes_of_what_a_module_holds_and_keeps_lists_lists() ->
 def test_a_cut_reaches_no_class_through_an_attribute(name: str) -> None:
     with pytest.raises(UsageError, match="expected one without two underscores"):
         apply(net(), Plan.of([Cut(axis="conv", slices=(), attributes=(("conv", name, 1),))]))
+
+
+# --- ties
+
+
+def twins() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).eval()
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_tied_parameters_are_one_tensor_that_trains_for_both(trainable: bool) -> None:
+    model = twins()
+    recoded = Recode("0.weight", symmetric(model[0].weight, 4))
+    for edits in ([Tie("2.weight", "0.weight"), recoded], [recoded, Tie("2.weight", "0.weight")]):
+        changed = apply(model, Plan.of(edits), trainable=trainable)
+        assert torch.equal(changed[2].weight, recoded.coding.decode()) and torch.equal(
+            changed[0].weight, changed[2].weight
+        )
+        assert len(list(changed.parameters())) == 5
+        changed(torch.ones(2, 4)).sum().backward()
+        grads = [p.grad for p in changed.parameters()]
+        assert all(grad is not None and bool(grad.any()) for grad in grads)
+        if trainable:  # Still under the coding, in both places.
+            with torch.no_grad():
+                free_parameter(changed, "0.weight").mul_(1.3)
+            assert torch.equal(changed[2].weight, recoded.coding.project(free_parameter(changed, "0.weight")))
+            assert torch.equal(changed[0].weight, changed[2].weight)
+    assert model[0].weight is not model[2].weight
+
+
+def test_three_parameters_may_become_one_and_are_saved_once(tmp_path) -> None:
+    plan = Plan.of([Tie("2.weight", "0.weight"), Tie("4.weight", "2.weight")])
+    changed = apply(twins(), plan)
+    assert changed[4].weight is changed[2].weight is changed[0].weight
+    save_state(tmp_path, changed, plan)
+    again, _ = load_state(tmp_path, twins())
+    assert again[4].weight is again[0].weight and torch.equal(again[0].weight, changed[0].weight)
+    assert (tmp_path / "weights.safetensors").stat().st_size < 4 * (16 + 3 * 4) + 400
+
+
+def test_a_tie_of_other_shapes_or_names_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Tie: 0.bias has shape \[4\], 2.weight \[4, 4\]"):
+        apply(twins(), Plan.of([Tie("0.bias", "2.weight")]))
+    with pytest.raises(UsageError, match=r"no tensor named '3\.weight'"):
+        apply(twins(), Plan.of([Tie("0.weight", "3.weight")]))
+    assert apply(twins(), Plan.of([Tie("0.weight", "3.weight")]), strict=False)

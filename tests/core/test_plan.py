@@ -88,9 +88,9 @@ def test_recodes_are_the_edits_that_recode() -> None:
 
 def test_a_plan_prints_one_line_an_edit() -> None:
     lines = str(PLAN).splitlines()
-    assert lines[0] == "Plan: 8 edits"
+    assert lines[0] == "Plan: 9 edits"
     assert lines[1] == "  conv's channels: cut to 5 in 7 tensors"
-    assert len(lines) == 9
+    assert len(lines) == 10
 
 
 def damage(folder: Path, name: str, content: bytes | bytearray) -> str:

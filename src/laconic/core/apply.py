@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from laconic.core.activation_grids import Rounding
 from laconic.core.codings import Dense
-from laconic.core.edit import Cut, Edit, Recode, Rewrite, RoundActivation, Slice, Swap
+from laconic.core.edit import Cut, Edit, Recode, Rewrite, RoundActivation, Slice, Swap, Tie
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
 from laconic.core.projection import copied, project, projections, starting_point, unproject
@@ -93,6 +93,8 @@ def _carry_out(model: nn.Module, edit: Edit, trainable: bool) -> None:
             _cut(model, edit)
         case Swap():
             _swap(model, edit)
+        case Tie():
+            _tie(model, edit)
         case _:
             raise UsageError(f"apply: got an edit of kind {edit.kind!r}, which it does not know how to carry out.")
 
@@ -101,6 +103,8 @@ def _exists(model: nn.Module, edit: Edit) -> bool:
     match edit:
         case Recode():
             return edit.parameter in _tensors(model)
+        case Tie():
+            return {edit.parameter, edit.to} <= _tensors(model).keys()
         case RoundActivation() | Swap():
             return edit.module in _modules(model)
         case Cut():
@@ -195,6 +199,21 @@ def _swap(model: nn.Module, edit: Swap) -> None:
     for parent in list(model.modules()):
         for name in [name for name, child in parent._modules.items() if child is old]:
             setattr(parent, name, new)
+
+
+def _tie(model: nn.Module, edit: Tie) -> None:
+    coding = next((p.coding for p in projections(model) if p.free is _tensor(model, edit.to)), None)
+    gone, kept = _plain(model, edit.parameter), _plain(model, edit.to)
+    if gone.shape != kept.shape:
+        raise UsageError(
+            f"Tie: {edit.parameter} has shape {list(gone.shape)}, {edit.to} {list(kept.shape)}; expected the same. The "
+            "plan was made for another model."
+        )
+    for owner, name in list(_places(model, gone)):
+        setattr(owner, name, kept)
+    if coding is not None:  # Training under it goes on, now for both.
+        for owner, name in list(_places(model, kept)):
+            project(owner, name, coding)
 
 
 def _plain(model: nn.Module, name: str) -> Tensor:

@@ -243,7 +243,43 @@ class Rewrite(Edit):
         return f"{self.where}: its own code replaced by {len(self.program.calls)} calls"
 
 
-ALL: tuple[type[Edit], ...] = (Recode, RoundActivation, Cut, Swap, Rewrite)
+@final
+@dataclass(frozen=True, eq=False)
+class Tie(Edit):
+    """A parameter becomes the very tensor that another one is: stored once, and changed for both from then on.
+
+    Args:
+        parameter: that is given up.
+        to: that both are.
+    """
+
+    kind: ClassVar[str] = "tie"
+    parameter: str
+    to: str
+
+    @property
+    def where(self) -> str:
+        """The parameter that is given up."""
+        return self.parameter
+
+    def config(self) -> dict[str, Any]:
+        """Returns both names."""
+        return {"parameter": self.parameter, "to": self.to}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns nothing."""
+        return {}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Any], tensors: Tensors) -> Self:
+        """Undoes `config`."""
+        return cls(config["parameter"], config["to"])
+
+    def __str__(self) -> str:
+        return f"{self.parameter}: the same tensor as {self.to}"
+
+
+ALL: tuple[type[Edit], ...] = (Recode, RoundActivation, Cut, Swap, Rewrite, Tie)
 
 
 def edit_from_parts(kind: str, config: Mapping[str, Any], tensors: Tensors) -> Edit:

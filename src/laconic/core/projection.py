@@ -35,12 +35,14 @@ class Projected(NamedTuple):
         owner: the module that uses it.
         attribute: under which name.
         free: the tensor that training changes.
+        coding: onto which it is projected.
     """
 
     name: str
     owner: nn.Module
     attribute: str
     free: Tensor
+    coding: Coding
 
 
 def projections(model: nn.Module) -> Iterator[Projected]:
@@ -51,7 +53,8 @@ def projections(model: nn.Module) -> Iterator[Projected]:
             for attribute, chain in chains.items():
                 if isinstance(chain, parametrize.ParametrizationList) and isinstance(chain[0], Projection):
                     assert isinstance(chain.original, Tensor)
-                    yield Projected(f"{path}.{attribute}".removeprefix("."), owner, attribute, chain.original)
+                    name = f"{path}.{attribute}".removeprefix(".")
+                    yield Projected(name, owner, attribute, chain.original, chain[0].coding)
 
 
 def project(owner: nn.Module, attribute: str, coding: Coding) -> None:

@@ -1,0 +1,180 @@
+"""One tensor for several layers that lie one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from laconic.calibrate import Evidence, LayerEvidence
+from laconic.core.codings import Dense
+from laconic.core.edit import Edit, Recode, Tie
+from laconic.core.errors import ModelError, invalid
+from laconic.solve import conjugate_gradients
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AcrossDepth:
+    """Layers of one shape become one tensor, neighbours in depth first where it costs the fewest nats.
+
+    A tensor `W` for several layers is the one that costs them the least together,
+
+        min sum_k 1/2 tr(G_k (W - W_k) A_k (W - W_k)^T):  sum_k G_k W A_k = sum_k G_k W_k A_k,
+
+    solved by conjugate gradients. What is joined next is always the pair of neighbours, each a layer or some that are
+    joined already, that pays least for what it saves. Biases and normalisation stay each layer's own. Layers of a
+    trained network have seldom much in common, so that this is a start for training on rather than an end.
+
+    Args:
+        save: share of the model's parameters to save at least, in (0, 1).
+        steps: of conjugate gradients for each pair.
+
+    Guarantees:
+        Applied, the model has that share of parameters less.
+
+    Reference:
+        Dehghani et al. 2019, arXiv:1807.03819, and Lan et al. 2020, arXiv:1909.11942 (layers shared across depth); Liu
+        et al. 2024, arXiv:2402.14905 (neighbours).
+
+    Example:
+        >>> from laconic.calibrate import calibrate
+        >>> from laconic.core.task import Task
+        >>> model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> evidence = calibrate(model, Task(evaluate=[torch.randn(64, 8)]))
+        >>> [str(edit) for edit in AcrossDepth(save=0.3).edits(model, evidence)]
+        ['0.weight: dense 8 x 8, 256 bytes', '2.weight: the same tensor as 0.weight']
+    """
+
+    save: float = 0.2
+    steps: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 < self.save < 1:
+            raise invalid("share.AcrossDepth.save", self.save, "a fraction in (0, 1)", "To save 20 % write 0.2.")
+        if self.steps < 0:
+            raise invalid("share.AcrossDepth.steps", self.steps, "a whole number of at least 0")
+
+    def edits(self, model: nn.Module, evidence: Evidence) -> tuple[Edit, ...]:
+        """Returns what joins layers: one tensor for each lot, and ties.
+
+        Args:
+            model: a trained model; tied weights, and weights that act in several ways, stay as they are.
+            evidence: of all its layers, with gradients.
+
+        Raises:
+            ModelError: no two layers have the same shape and a price, or a weight is not finite.
+            UsageError: so much cannot be saved.
+        """
+        lots = [[_Lot.of(layer) for layer in alike] for alike in _alike(model, evidence)]
+        if not lots:
+            raise ModelError(
+                f"share: {type(model).__name__} has no two layers of one shape with prices; expected some to join. "
+                "Calibrate with gradients."
+            )
+        wanted = self.save * sum(parameter.numel() for parameter in model.parameters())
+        saved = 0.0
+        offers = [[self._joined(*pair) for pair in pairwise(lot)] for lot in lots]
+        while saved < wanted:
+            prices = [
+                ((offer.nats - one.nats - other.nats) / offer.weight.numel(), kind, place)
+                for kind, (lot, joined) in enumerate(zip(lots, offers, strict=True))
+                for place, (offer, (one, other)) in enumerate(zip(joined, pairwise(lot), strict=True))
+            ]
+            if not prices:
+                total = sum(parameter.numel() for parameter in model.parameters())
+                raise invalid("share.AcrossDepth.save", self.save, f"at most {saved / total:.3g} for this model")
+            _, kind, place = min(prices)
+            lot, joined = lots[kind], offers[kind]
+            lot[place : place + 2] = [joined.pop(place)]
+            saved += lot[place].weight.numel()
+            for beside in {place - 1, place} & set(range(len(joined))):
+                joined[beside] = self._joined(lot[beside], lot[beside + 1])
+        return tuple(edit for lot in lots for one in lot for edit in one.edits())
+
+    def _joined(self, one: _Lot, other: _Lot) -> _Lot:
+        """Returns two lots as one, with the tensor that costs them the least."""
+        layers = (*one.layers, *other.layers)
+        start = torch.stack([layer.matrix for layer in layers]).mean(0)
+        right = torch.stack([_felt(layer.seen, layer.matrix) for layer in layers]).sum(0)
+        weight = conjugate_gradients(
+            lambda x: torch.stack([_felt(layer.seen, x) for layer in layers]).sum(0),
+            right,
+            start,
+            torch.stack([_diagonal(layer.seen) for layer in layers]).sum(0),
+            steps=self.steps,
+        )
+        return _Lot(layers, weight)
+
+
+@dataclass(frozen=True, eq=False)
+class _Priced:
+    """A layer with its price: the matrix in float64."""
+
+    seen: LayerEvidence
+    matrix: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Lot:
+    """Layers that share a matrix."""
+
+    layers: tuple[_Priced, ...]
+    weight: Tensor
+
+    @classmethod
+    def of(cls, layer: _Priced) -> _Lot:
+        return cls((layer,), layer.matrix)
+
+    @property
+    def nats(self) -> float:
+        """What the shared matrix costs all layers together."""
+        changes = ((layer, self.weight - layer.matrix) for layer in self.layers)
+        return 0.5 * sum(float((_felt(layer.seen, change) * change).sum()) for layer, change in changes)
+
+    def edits(self) -> Iterator[Edit]:
+        if len(self.layers) == 1:
+            return
+        first = self.layers[0].seen.layer
+        yield Recode(first.parameter, Dense.of(first.weight(self.weight)))
+        for layer in self.layers[1:]:
+            yield Tie(layer.seen.layer.parameter, first.parameter)
+
+
+def _alike(model: nn.Module, evidence: Evidence) -> list[list[_Priced]]:
+    """Returns layers that may share a tensor, in the order in which they run."""
+    tensors = dict(model.named_parameters())
+    owners: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    uses = [use.layer.parameter for use in evidence.uses]
+    found: dict[tuple[object, ...], list[_Priced]] = {}
+    for name, seen in evidence.layers.items():
+        weight, layer = tensors.get(name), seen.layer
+        if weight is None or owners[id(weight)] > 1 or uses.count(name) > 1 or layer.kind == "embedding":
+            continue
+        if seen.gradient_sum is None or not bool(seen.A.any()) or not bool(seen.G.any()):
+            continue
+        if not bool(weight.isfinite().all()):
+            raise ModelError(f"{name}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
+        alike = (layer.kind, layer.shape, layer.groups, layer.transposed)
+        found.setdefault(alike, []).append(_Priced(seen, layer.matrix(weight.detach().cpu().double())))
+    return [lot for lot in found.values() if len(lot) > 1 and lot[0].matrix.numel() > 0]
+
+
+def _felt(seen: LayerEvidence, matrix: Tensor) -> Tensor:
+    """`G W A`, with the second moments or their diagonals."""
+    A, G = seen.A, seen.G
+    passed = matrix @ A if A.dim() == 3 else matrix * A[:, None, :]
+    return G @ passed if G.dim() == 3 else G[:, :, None] * passed
+
+
+def _diagonal(seen: LayerEvidence) -> Tensor:
+    """Of the map from `W` to `G W A`, of the matrix's shape."""
+    A, G = (m if m.dim() == 2 else m.diagonal(dim1=1, dim2=2) for m in (seen.A, seen.G))
+    return G[:, :, None] * A[:, None, :]
