@@ -53,8 +53,15 @@ def test_a_limit_of_time_takes_the_fewest_nats_that_should_be_fast_enough():
 
 def test_what_was_measured_corrects_what_others_should_take():
     late = Miss("latency", 1.8, 0.8)
-    assert time_of(HALF.proposal, [outcome(INTEGERS, late, time=0.9)]) == pytest.approx(0.45)
+    assert time_of(HALF, ROUTES, [outcome(INTEGERS, late, time=0.9)]) == pytest.approx(0.45)
     assert chosen({"latency": 0.4}, outcome(INTEGERS, late, time=0.9)) == QUARTER.proposal
+
+
+def test_a_predicted_time_is_taken_before_a_guess_and_set_right_alike():
+    timed = replace(HALF, time=0.6)
+    assert time_of(timed, [timed], []) == 0.6
+    assert time_of(timed, [timed, INTEGERS], [outcome(INTEGERS, time=0.35)]) == pytest.approx(0.3)
+    assert time_of(timed, [timed, FLOATS], [outcome(FLOATS, time=0.5)]) == 0.6
 
 
 def test_integers_that_came_out_slower_rule_out_all_integers():

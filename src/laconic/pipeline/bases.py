@@ -17,6 +17,7 @@ from laconic.pipeline.job import Job
 from laconic.prune import prune
 from laconic.quantize import RoundActivations
 from laconic.select import PriceList, Yardstick, price
+from laconic.select.latency import LatencyModel, latency_model
 from laconic.select.menu import FOR_ONNX
 
 MEASURED_OFFERS, HELD_BACK = 24, 256
@@ -90,6 +91,18 @@ class Bases:
     def yardstick(self) -> Yardstick:
         """How far anything is from the original."""
         return Yardstick.of(self.job.model, self.job.task, samples=HELD_BACK, skip=self.job.samples)
+
+    @cached_property
+    def latency(self) -> LatencyModel | None:
+        """Predicts how long a plan takes on the target; None where that cannot be measured."""
+        try:
+            return latency_model(self.job.model, self.job.task, target=self.job.target, graph=self.graph)
+        except LaconicError:
+            return None
+
+    def time(self, plan: Plan) -> float | None:
+        """Predicts the time of one inference over the original's."""
+        return None if self.latency is None else self.latency.predict(plan).ratio
 
     def at(self, keep: float) -> Base:
         """Returns the model with a fraction of its multiply-accumulates.

@@ -12,7 +12,7 @@ from laconic.pipeline.routes import SLIGHT, Route, Wanted
 
 ATTEMPTS = 5
 INTEGER_TIME, FLOAT_TIME = 0.7, 1.0
-"""Time of one inference against the original's with as many multiply-accumulates, until one has been measured."""
+"""Time of one inference against the original's with as many multiply-accumulates, where it is not predicted."""
 BOLD = 10 * SLIGHT
 """Nats that recovery usually takes back: the search for the smallest file starts there."""
 CAREFUL, FEWEST = 0.97, 0.02
@@ -91,29 +91,37 @@ def next_proposal(
         route
         for route in taught
         if wanted.allows(route, original_bytes)
-        and (wanted.latency == 1 or time_of(route.proposal, outcomes) <= wanted.latency)
+        and (wanted.latency == 1 or time_of(route, routes, outcomes) <= wanted.latency)
     ]
     if fitting:
-        return min(fitting, key=lambda route: _preference(route, outcomes)).proposal
+        return min(fitting, key=lambda route: _preference(route, routes, outcomes)).proposal
     if outcomes:
         return _replanned(outcomes[-1], wanted, tried)
     nearest = min(left, key=lambda route: (max(0, route.size_bytes - wanted.size * original_bytes), route.macs))
     return nearest.proposal
 
 
-def time_of(proposal: Proposal, outcomes: Iterable[Outcome]) -> float:
-    """Predicts the time of one inference over the original's: as what was measured, in proportion to its channels."""
-    same = [
-        outcome.time / outcome.proposal.keep
+def time_of(route: Route, routes: Sequence[Route], outcomes: Iterable[Outcome]) -> float:
+    """Predicts the time of one inference over the original's, set right by what was measured of ways like it."""
+    known = {one.proposal: _guess(one) for one in routes}
+    off = [
+        outcome.time / known[outcome.proposal]
         for outcome in outcomes
-        if outcome.time is not None and outcome.proposal.activations == proposal.activations
+        if outcome.time is not None
+        and outcome.proposal in known
+        and outcome.proposal.activations == route.proposal.activations
     ]
-    usual = INTEGER_TIME if proposal.activations else FLOAT_TIME
-    return proposal.keep * (median(same) if same else usual)
+    return _guess(route) * (median(off) if off else 1.0)
 
 
-def _preference(route: Route, outcomes: Sequence[Outcome]) -> tuple[float, float, int]:
-    return max(route.nats or 0.0, SLIGHT), time_of(route.proposal, outcomes), route.size_bytes
+def _guess(route: Route) -> float:
+    if route.time is not None:
+        return route.time
+    return route.proposal.keep * (INTEGER_TIME if route.proposal.activations else FLOAT_TIME)
+
+
+def _preference(route: Route, routes: Sequence[Route], outcomes: Sequence[Outcome]) -> tuple[float, float, int]:
+    return max(route.nats or 0.0, SLIGHT), time_of(route, routes, outcomes), route.size_bytes
 
 
 def _stands(route: Route, routes: Sequence[Route], outcomes: Sequence[Outcome]) -> bool:
@@ -130,7 +138,7 @@ def _stands(route: Route, routes: Sequence[Route], outcomes: Sequence[Outcome]) 
         if outcome.missed("macs") and route.proposal.keep >= outcome.proposal.keep:
             return False
         late = outcome.missed("latency")
-        if late and time_of(route.proposal, outcomes) > (outcome.time or 1.0) * late.bound / late.measured:
+        if late and time_of(route, routes, outcomes) > (outcome.time or 1.0) * late.bound / late.measured:
             return False
     return True
 
