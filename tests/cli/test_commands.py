@@ -38,7 +38,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
         ("sparsify", ["MODEL", "--data", "[required]", "--sparsity", "--pattern", "--bits", "--in-order", "Example"]),
         ("factorize", ["MODEL", "--data", "[required]", "--ratio", "--energy", "--rank", "--method", "Example"]),
         ("price", ["MODEL", "--data", "[required]", "--measure", "--size", "Example"]),
-        ("distill", ["TEACHER", "STUDENT", "--data", "[required]", "--temperature"]),
+        ("distill", ["TEACHER", "STUDENT", "--data", "recipe", "--temperature"]),
         ("bench", ["MODEL...", "ONNX", "--threads"]),
         ("report", ["RESULT"]),
         ("inspect", ["ARTIFACT"]),

@@ -17,25 +17,34 @@ from laconic.cli.load import load_model, load_task
 from laconic.cli.options import (
     BatchSize,
     DataName,
+    Drop,
+    Epochs,
     Json,
+    Latency,
+    Macs,
+    Memory,
     MetricName,
     ModelName,
+    OptionalData,
     Out,
     Resume,
     Seed,
+    Size,
+    TargetName,
     Weights,
     Work,
     print_json,
 )
 from laconic.cli.pruning import prune
-from laconic.cli.teach import teach
+from laconic.cli.recipe import read_recipe
+from laconic.cli.teach import Lessons, followed, soft_labels, teach
 from laconic.cli.weights import factorize, price, quantize, sparsify
 from laconic.core.budget import Budget
 from laconic.core.errors import ArtifactError, UsageError
 from laconic.core.files import read_json, write_tensors
 from laconic.core.target import Target
 from laconic.pipeline import Recovery, Result
-from laconic.report import Report, summary
+from laconic.report import Report, advice, summary, write_advice
 from laconic.train import AdamW, Training
 
 BUDGET_NOT_MET = 3
@@ -61,21 +70,60 @@ def demo(out: Out = Path("laconic-demo"), seed: Seed = 0, as_json: Json = False)
     _deliver(result, out, as_json)
 
 
+def advise(
+    model: ModelName,
+    data: DataName,
+    weights: Weights = None,
+    size: Size = None,
+    latency: Latency = None,
+    memory: Memory = None,
+    macs: Macs = None,
+    drop: Drop = None,
+    target: TargetName = "onnxruntime",
+    epochs: Epochs = 10,
+    metric: MetricName = None,
+    batch_size: BatchSize = 64,
+    out: Annotated[Path | None, typer.Option(help="Folder for advice.html, advice.md and advice.json.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Say which compression fits a budget, why, and what it will take, before anything long starts.
+
+    Example: `laconic advise my_nets:build --weights net.safetensors --data arrays/ --size 0.1 --drop 0.01`
+    """
+    from laconic.pipeline import advise as run
+
+    found = run(
+        load_model(model, weights),
+        load_task(data, metric=metric, batch_size=batch_size),
+        Budget(size=size, latency=latency, memory=memory, macs=macs, drop=drop),
+        Target.parse(target),
+        recovery=Recovery.for_epochs(epochs, seed=seed) if epochs else None,
+        seed=seed,
+        command=_command().replace("laconic advise", "laconic compress", 1),
+        progress=Terminal(),
+    )
+    if out is not None:
+        write_advice(found, out)
+    if as_json:
+        print_json(found.to_json())
+        return
+    Console().print(advice(found))
+    if out is not None:
+        print(f"\nThe page: {out / 'advice.html'}")
+
+
 def compress(
     model: ModelName,
     data: DataName,
     weights: Weights = None,
-    size: Annotated[
-        str | None, typer.Option(help="Most bytes of the file: 0.25, '25 %' (of the original) or '2 MB'.")
-    ] = None,
-    latency: Annotated[str | None, typer.Option(help="Most time of one inference: 0.5, '50 %' or '3 ms'.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Most memory of a process that runs it: 0.5 or '200 MB'.")] = None,
-    macs: Annotated[str | None, typer.Option(help="Most multiply-accumulates a sample: 0.5 or '30 MMACs'.")] = None,
-    drop: Annotated[str | None, typer.Option(help="Most that the metric may lose: 0.01 or '1 %' is one point.")] = None,
-    target: Annotated[
-        str, typer.Option(help="Where it will run, such as onnxruntime:threads=2,batch_size=8.")
-    ] = "onnxruntime",
-    epochs: Annotated[int, typer.Option(min=0, help="Of recovery by distillation from the original; 0: none.")] = 10,
+    size: Size = None,
+    latency: Latency = None,
+    memory: Memory = None,
+    macs: Macs = None,
+    drop: Drop = None,
+    target: TargetName = "onnxruntime",
+    epochs: Epochs = 10,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
     out: Out = Path("laconic-out"),
@@ -111,9 +159,14 @@ def compress(
 
 
 def distill(
-    teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="module:function that builds the teacher.")],
-    student: Annotated[str, typer.Argument(metavar="STUDENT", help="module:function that builds the student.")],
-    data: DataName,
+    context: typer.Context,
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="module:function that builds the teacher; or a recipe, NAME.yaml.")
+    ],
+    student: Annotated[
+        str | None, typer.Argument(metavar="STUDENT", help="module:function that builds the student.")
+    ] = None,
+    data: OptionalData = None,
     weights: Annotated[Path | None, typer.Option(help="The teacher's checkpoint, as of compress.")] = None,
     student_weights: Annotated[Path | None, typer.Option(help="The student's, if it does not start anew.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 10,
@@ -127,29 +180,37 @@ def distill(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Teach a student network with a teacher's soft labels (Hinton et al. 2015)."""
-    _check_file(out)
-    task = load_task(data, metric=metric, batch_size=batch_size)
-    teaching = load_model(teacher, weights)
-    learning = load_model(student, student_weights)
-    listener = Terminal()
-    trained, scores = teach(
-        teaching,
-        learning,
-        task,
-        training=Training(epochs=epochs, optimizer=AdamW(learning_rate=learning_rate), seed=seed),
-        temperature=temperature,
-        hard_weight=hard_weight,
-        work=work,
-        listener=listener,
-    )
-    write_tensors(out, trained.state_dict())
+    """Teach a student network with a teacher's soft labels (Hinton et al. 2015), or as a recipe says."""
+    if teacher.endswith((".yaml", ".yml")):
+        given = [name for name in context.params if name not in ("teacher", "as_json") and _was_given(context, name)]
+        if given:
+            raise UsageError(f"distill: got {given[0]} beside a recipe; expected it in the recipe. Write it there.")
+        recipe = read_recipe(Path(teacher))
+        out = Path(recipe.out)
+        _check_file(out)
+        teaching, learning, task, lessons = followed(recipe)
+    else:
+        if student is None or data is None:
+            raise UsageError("distill: got no STUDENT or no --data; expected both, or a recipe, such as recipe.yaml.")
+        _check_file(out)
+        task = load_task(data, metric=metric, batch_size=batch_size)
+        teaching, learning = load_model(teacher, weights), load_model(student, student_weights)
+        lessons = Lessons(
+            training=Training(epochs=epochs, optimizer=AdamW(learning_rate=learning_rate), seed=seed),
+            loss=soft_labels(task, temperature, hard_weight),
+            work=work,
+        )
+    trained, scores = teach(teaching, learning, task, lessons, Terminal())
+    if lessons.derived is None:
+        write_tensors(out, trained.state_dict())
+    else:
+        lessons.derived.save(out := out.with_suffix(""), model=trained)
     if as_json:
         print_json({"out": str(out), **scores})
         return
     for name, score in scores.items():
         print(f"{name}: {score['metric']} {score['value']:.4f}")
-    print(f"The student's weights are in {out}")
+    print(f"The student's weights are in {out}" + (lessons.derived is not None) * "; laconic.load_pruned reads them")
 
 
 def bench(
@@ -225,7 +286,7 @@ def verify(
     print(f"{found.samples} test vectors agree: largest difference {found.max_error:.2%} of the outputs' range.")
 
 
-ALL = (demo, compress, prune, quantize, sparsify, factorize, price, distill, bench, report, inspect, verify)
+ALL = (demo, advise, compress, prune, quantize, sparsify, factorize, price, distill, bench, report, inspect, verify)
 
 
 def artifact_in(path: Path) -> Path:
@@ -251,6 +312,11 @@ def _check_file(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.absolute().parent).close()
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be written ({error.strerror or error}). Choose another place.") from error
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _command() -> str:

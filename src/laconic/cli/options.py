@@ -25,6 +25,7 @@ DataName = Annotated[
         "train_y.npy, test_x.npy, test_y.npy.",
     ),
 ]
+OptionalData = Annotated[str | None, typer.Option("--data", help="The same, unless a recipe names it.")]
 Weights = Annotated[
     Path | None,
     typer.Option(
@@ -32,6 +33,13 @@ Weights = Annotated[
         "the function returns a trained network."
     ),
 ]
+Size = Annotated[str | None, typer.Option(help="Most bytes of the file: 0.25, '25 %' (of the original) or '2 MB'.")]
+Latency = Annotated[str | None, typer.Option(help="Most time of one inference: 0.5, '50 %' or '3 ms'.")]
+Memory = Annotated[str | None, typer.Option(help="Most memory of a process that runs it: 0.5 or '200 MB'.")]
+Macs = Annotated[str | None, typer.Option(help="Most multiply-accumulates a sample: 0.5 or '30 MMACs'.")]
+Drop = Annotated[str | None, typer.Option(help="Most that the metric may lose: 0.01 or '1 %' is one point.")]
+TargetName = Annotated[str, typer.Option("--target", help="Where it will run: onnxruntime:threads=2,batch_size=8.")]
+Epochs = Annotated[int, typer.Option(min=0, help="Of recovery by distillation from the original; 0: none.")]
 MetricName = Annotated[str | None, typer.Option("--metric", help="accuracy or mse.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="For a folder of arrays.")]
 
