@@ -57,3 +57,28 @@ def test_the_state_of_another_model_is_refused_by_a_name_that_does_not_fit(tmp_p
     wider.fc2 = torch.nn.Linear(10, 5)
     with pytest.raises(ArtifactError, match=rf"{WEIGHTS}: does not fit the model at 'fc2.bias'"):
         load_state(tmp_path, wider)
+
+
+class Lazy(torch.nn.Module):
+    """Makes a table for the length that it meets, as relative positions are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.randn(3))
+        self.register_buffer("table", torch.zeros(1), persistent=False)
+        self.register_buffer("unset", None, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(self.table) != x.shape[1]:
+            self.table = torch.arange(x.shape[1], dtype=x.dtype)
+            self.unset = self.table * 2
+        return x * self.scale + (self.table + self.unset)[:, None]
+
+
+def test_buffers_that_code_makes_at_any_size_are_loaded_at_the_size_they_had(tmp_path: Path) -> None:
+    network, x = Lazy(), torch.randn(2, 5, 3)
+    expected = network(x)
+    save_state(tmp_path, network, Plan())
+    loaded, _ = load_state(tmp_path, fresh := Lazy())
+    assert torch.equal(loaded(x), expected) and torch.equal(loaded.table, network.table)
+    assert fresh.table.shape == (1,) and fresh.unset is None

@@ -204,3 +204,31 @@ def test_block_whose_branch_shrinks_space_is_a_broadcast_zero_in_the_users_modul
     assert pruned.kind == "module"
     with torch.no_grad():
         torch.testing.assert_close(pruned.model(IMAGES), model[2](functional.relu(model[1].project(model[0](IMAGES)))))
+
+
+class Experts(nn.Module):
+    """A mixture that asks for each expert of a list by its number."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.router, self.last = nn.Linear(3, 6), nn.Linear(6, 4), nn.Linear(6, 2)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)) for _ in range(4))
+
+    def forward(self, x, gone=()):
+        x = self.first(x)
+        weights, chosen = self.router(x).softmax(-1).topk(2)
+        mixed = torch.zeros_like(x)
+        for i, expert in enumerate(self.experts):
+            if i not in gone:
+                mixed += expert(x) * ((chosen == i) * weights).sum(-1, keepdim=True)
+        return self.last(x + mixed)
+
+
+def test_experts_of_a_list_go_as_blocks_and_the_router_keeps_their_rows():
+    torch.manual_seed(0)
+    model, x = Experts().eval(), torch.randn(2, 5, 3)
+    pruned = remove_blocks(model, x, names=["experts.1", "experts.3"])
+    assert pruned.kind == "module" and pruned.model.router.weight.shape[0] == 4
+    assert not [name for name, _ in pruned.model.named_parameters() if name.startswith(("experts.1", "experts.3"))]
+    with torch.no_grad():
+        torch.testing.assert_close(pruned.model(x), model(x, gone=(1, 3)))

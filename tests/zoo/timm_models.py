@@ -65,12 +65,12 @@ MODELS: tuple[tuple[str, int, dict[str, Any]], ...] = (
     (
         "pit_ti_224",
         32,
-        {"img_size": 32, "patch_size": 8, "stride": 4, "base_dims": (8, 8, 8), "depths": (1, 1, 1), "heads": (2, 2, 4)},
+        {"img_size": 32, "patch_size": 8, "stride": 4, "base_dims": (8, 8, 8), "depth": (1, 1, 1), "heads": (2, 2, 4)},
     ),
     (
         "levit_128s",
         64,
-        {"img_size": 64, "embed_dim": (32, 48, 64), "num_heads": (2, 3, 4), "depth": (1, 1, 1), "key_dim": (8, 8, 8)},
+        {"img_size": 64, "embed_dim": (32, 48, 64), "num_heads": (2, 3, 4), "depth": (1, 1, 1), "key_dim": 8},
     ),
     ("efficientformer_l1", 224, {"embed_dims": (8, 16, 24, 32), "depths": (1, 1, 1, 2)}),
     ("edgenext_xx_small", 64, {"dims": (16, 24, 32, 48), "depths": (1, 1, 2, 1)}),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from laconic.core.coding import Coding
+from laconic.core.remembered import forget
 
 
 class Projection(nn.Module):
@@ -75,11 +76,13 @@ def unproject(place: Projected) -> None:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """Returns a deep copy of a model that may hold projections and may just have been trained."""
+    """Returns a deep copy of a model that may hold projections and may just have been trained; its caches are empty."""
     recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
     # A recurrent layer keeps the weights of its last call; projected ones have a history, which deepcopy refuses.
     kept = [weight for module in recurrent for weight in module._flat_weights if isinstance(weight, Tensor)]
-    return copy.deepcopy(model, {id(weight): weight.detach() for weight in kept if not weight.is_leaf})
+    found = copy.deepcopy(model, {id(weight): weight.detach() for weight in kept if not weight.is_leaf})
+    forget(found)
+    return found
 
 
 def starting_point(weight: Tensor, coding: Coding) -> Tensor:

@@ -43,6 +43,7 @@ def load_state(folder: Path, model: nn.Module) -> tuple[nn.Module, Plan]:
     """
     plan, dense = Plan.load(folder), read_tensors(folder / WEIGHTS)
     network = apply(model, plan)
+    _size_lazy_buffers(network, dense)
     expected = _dense(network, plan)
     if misfits := _shapes(expected) ^ _shapes(dense):
         first, _ = min(misfits)
@@ -53,6 +54,15 @@ def load_state(folder: Path, model: nn.Module) -> tuple[nn.Module, Plan]:
         for name, tensor in dense.items():
             expected[name].copy_(tensor)
     return network.eval(), plan
+
+
+def _size_lazy_buffers(network: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Gives buffers that no state has the sizes that were saved: code makes them anew at the sizes that it meets."""
+    for path, owner in network.named_modules():
+        for name in owner._non_persistent_buffers_set:
+            tensor, held = saved.get(f"{path}.{name}".removeprefix(".")), owner._buffers.get(name)
+            if tensor is not None and (held is None or held.shape != tensor.shape):
+                owner._buffers[name] = tensor if held is None else tensor.to(held)
 
 
 def _dense(network: nn.Module, plan: Plan) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from laconic.core.errors import invalid
+from laconic.core.remembered import forgetting
 from laconic.graph.failure import cannot_export, does_not_run
 from laconic.graph.quiet import quietly
 
@@ -95,7 +96,7 @@ def capture(
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise invalid("capture.model", type(model).__name__, "a torch.nn.Module that is written in Python")
     inputs = (tuple(args), dict(kwargs or {}))
-    with _eval_mode(model), quietly():
+    with _eval_mode(model), forgetting(model), quietly():
         program = _export(model, inputs, dynamic_batch)
     groups = _tensor_groups(model)
     canonical = {alias: names[0] for names in groups.values() for alias in names}
