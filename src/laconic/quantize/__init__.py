@@ -3,7 +3,9 @@
 from laconic.quantize.activations import RoundActivations
 from laconic.quantize.compensated import CompensatedRounding
 from laconic.quantize.equalize_places import Places, scalable
+from laconic.quantize.equalize_rotation import Rotation
 from laconic.quantize.equalize_scales import CrossLayer, Smooth
+from laconic.quantize.equalize_streams import Stream, Streams, turnable
 from laconic.quantize.equalize_walk import Place, Touch
 from laconic.quantize.equalize_whole import equalize, followed_by
 from laconic.quantize.ranges import LeastError, MinMax, Percentile, Range
@@ -32,15 +34,19 @@ __all__ = [
     "Place",
     "Places",
     "Range",
+    "Rotation",
     "RoundActivations",
     "RoundToNearest",
     "RoundToValues",
     "ScalarCodebook",
     "Smooth",
+    "Stream",
+    "Streams",
     "Touch",
     "VectorCodebook",
     "equalize",
     "followed_by",
     "quantize",
     "scalable",
+    "turnable",
 ]

@@ -49,6 +49,7 @@ class CompensatedRounding:
         Frantar et al. 2022, arXiv:2210.17323 (GPTQ); Hassibi and Stork 1992.
 
     Example:
+        >>> import torch
         >>> layer = Layer(parameter="fc.weight", kind="linear", shape=(4, 8))
         >>> str(CompensatedRounding(bits=4).encode(torch.randn(4, 8), layer))
         '4-bit symmetric grid per channel'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -24,7 +24,9 @@ from laconic.graph.operators import arguments, name_of
 from laconic.graph.oracle import largest_difference
 from laconic.quantize.equalize_operators import WEIGHTED
 from laconic.quantize.equalize_places import Places, scalable
+from laconic.quantize.equalize_rotation import Rotation
 from laconic.quantize.equalize_scales import CrossLayer, Ranges, Smooth
+from laconic.quantize.equalize_streams import Stream, Turn, turnable
 from laconic.quantize.equalize_walk import Place, Touch
 
 Tensors = dict[str, Tensor]
@@ -40,14 +42,15 @@ def equalize(
     model: nn.Module,
     task: Task,
     *,
-    method: CrossLayer | Smooth | None = None,
+    method: CrossLayer | Smooth | Rotation | None = None,
     samples: int = 256,
     graph: Graph | None = None,
 ) -> Plan:
     """Plans a rescaling of channels that leaves the model's answers as they are. Nothing is changed: `apply` the plan.
 
     Where values are made they are multiplied by a scale a channel, where they are read they are divided by it.
-    `scalable(model, task)` lists the places, and what stood in the way elsewhere. Quantise the model that `apply`
+    `scalable(model, task)` lists the places, and what stood in the way elsewhere. `Rotation` turns the channels of
+    residual streams into one another instead, and `turnable(model, task)` lists those. Quantise the model that `apply`
     returns; `followed_by(equalized, quantized)` is one plan for both.
 
     Args:
@@ -75,18 +78,46 @@ def equalize(
     method = method or CrossLayer()
     args, kwargs = example_inputs(task)
     graph = graph or capture(model, args, kwargs)
-    places = scalable(graph)
-    changing = {touch.tensor for place in places.found for touch in place.touches}
-    before = {name: graph.tensors[name].detach().double() for name in sorted(changing)}
-    for name, tensor in before.items():
-        if not bool(tensor.isfinite().all()):
-            raise ModelError(f"equalize: {name} holds values that are not finite. Load a checkpoint that is sound.")
-    seen = largest_values(places, task, samples) if method.reads_data else {}
-    after = _equalized(places, before, seen, method)
+    if isinstance(method, Rotation):
+        streams = turnable(graph).found
+        before = _tensors(graph, {turn.tensor for stream in streams for turn in stream.turns})
+        after = _turned(streams, before, method)
+    else:
+        places = scalable(graph)
+        before = _tensors(graph, {touch.tensor for place in places.found for touch in place.touches})
+        seen = largest_values(places, task, samples) if method.reads_data else {}
+        after = _equalized(places, before, seen, method)
     order = [name for name in graph.tensors if name in after and not torch.equal(after[name], before[name])]
     plan = Plan.of(Recode(name, Dense.of(after[name])) for name in order)
     _prove(model, plan, args, kwargs)
     return plan
+
+
+def _tensors(graph: Graph, changing: Collection[str]) -> Tensors:
+    before = {name: graph.tensors[name].detach().double() for name in sorted(changing)}
+    for name, tensor in before.items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(f"equalize: {name} holds values that are not finite. Load a checkpoint that is sound.")
+    return before
+
+
+def _turned(streams: Iterable[Stream], before: Mapping[str, Tensor], method: Rotation) -> Tensors:
+    after = dict(before)
+    for stream in streams:
+        matrix = method.matrix(stream.size, keep_mean=stream.keep_mean)
+        for turn in stream.turns:
+            tensor, gain = after[turn.tensor], None if turn.gain is None else before[turn.gain]
+            after[turn.tensor] = (
+                torch.ones_like(tensor) if turn.role == "gain" else _taken_up(tensor, turn, gain, matrix)
+            )
+    return after
+
+
+def _taken_up(tensor: Tensor, turn: Turn, gain: Tensor | None, matrix: Tensor) -> Tensor:
+    along = tensor.movedim(turn.dim, -1)
+    if gain is not None:
+        along = along / torch.where(gain != 0, gain, 1) if turn.role == "shift" else along * gain
+    return (along @ matrix.to(tensor.device)).movedim(-1, turn.dim)
 
 
 def _equalized(
