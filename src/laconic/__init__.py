@@ -20,11 +20,11 @@ from laconic.distill import SoftLabels, SquaredError, student
 from laconic.export.artifact import load_into, verify
 from laconic.factorize import factorize
 from laconic.graph.axes import axes
-from laconic.pipeline import Recovery, Result, compress
+from laconic.pipeline import Recovery, Result, advise, compress
 from laconic.prune import Pruned, Trimmed, load_pruned, migrate, prune, trim_vocabulary
 from laconic.prune.weights import sparsify
 from laconic.quantize import RoundActivations, RoundToNearest, quantize
-from laconic.report import Report
+from laconic.report import Advice, Report
 from laconic.select import allocate, price
 from laconic.share import share
 from laconic.streaming import Streamed, stream
@@ -32,6 +32,7 @@ from laconic.train import AdamW, Training, distill, supervised, train
 
 __all__ = [
     "AdamW",
+    "Advice",
     "ArtifactError",
     "Batch",
     "Budget",
@@ -57,6 +58,7 @@ __all__ = [
     "TrainingError",
     "Trimmed",
     "UsageError",
+    "advise",
     "allocate",
     "apply",
     "axes",

@@ -14,7 +14,7 @@ from laconic.core.budget import Budget
 from laconic.core.task import Task
 from laconic.train import AdamW, Progress, Training, supervised, train
 
-BUDGET = Budget(size=0.12, latency=1.0, drop=0.006)
+BUDGET = Budget(size=0.05, latency=0.7, drop=0.006)
 RECOVERY_EPOCHS = 6
 
 

@@ -22,7 +22,7 @@ NAMES = [command.__name__ for command in commands.ALL]
 
 def test_the_commands_are_those_of_the_manual() -> None:
     without_training = ["prune", "quantize", "sparsify", "factorize", "price"]
-    assert ["demo", "compress", *without_training, "distill", "bench", "report", "inspect", "verify"] == NAMES
+    assert ["demo", "advise", "compress", *without_training, "distill", "bench", "report", "inspect", "verify"] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def test_the_commands_are_those_of_the_manual() -> None:
             "compress",
             ["MODEL", "--data", "[required]", "--weights", "safetensors", "--size", "2 MB", "--work", "Example"],
         ),
+        ("advise", ["MODEL", "--data", "[required]", "--weights", "--size", "--latency", "--epochs", "Example"]),
         ("prune", ["MODEL", "--data", "[required]", "--weights", "--ratio", "--keep", "--dry-run", "Example"]),
         ("quantize", ["MODEL", "--data", "[required]", "--bits", "--activation-bits", "--in-order", "Example"]),
         ("sparsify", ["MODEL", "--data", "[required]", "--sparsity", "--pattern", "--bits", "--in-order", "Example"]),
@@ -57,6 +58,15 @@ def test_help_without_a_command_names_all_of_them_and_the_exit_codes(laconic: La
     assert ran.code == 0 and all(name in ran.out for name in NAMES)
     assert "0 done, 1 failed, 2 wrong usage, 3 budget" in ran.out
     assert laconic("--version").out.strip() == "0.1.0"
+
+
+def test_advise_prints_words_and_writes_a_page_or_prints_one_object(laconic: Laconic, tmp_path: Path) -> None:
+    call = ("advise", "nets:build", "--data", "nets:task", "--epochs", 0, "--out", tmp_path / "advice")
+    shown = laconic(*call)
+    assert shown.code == 0 and "recommended" in shown.out and "1. Store every weight in 8 bits" in shown.out
+    assert sorted(path.name for path in (tmp_path / "advice").iterdir()) == ["advice.html", "advice.json", "advice.md"]
+    found = laconic(*call, "--json").json
+    assert found["feasible"] and found["command"].startswith("laconic compress nets:build --data nets:task")
 
 
 def test_compress_writes_artifact_and_report_and_shows_the_table(laconic: Laconic, result: Path) -> None:

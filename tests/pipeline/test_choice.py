@@ -51,6 +51,13 @@ def test_a_limit_of_time_takes_the_fewest_nats_that_should_be_fast_enough():
     assert chosen({"latency": 0.4}) == HALF.proposal
 
 
+def test_until_a_way_like_it_has_been_measured_a_slightly_slow_one_has_the_benefit_of_the_doubt():
+    slow, quick = replace(INTEGERS, time=0.6), replace(HALF, time=0.4)
+    assert chosen({"latency": 0.5}, routes=[slow, quick]) == slow.proposal
+    other = outcome(route(0.3, keep=0.9, activations=True), Miss("latency", 1.2, 1.0), time=0.6)
+    assert chosen({"latency": 0.5}, other, routes=[slow, quick]) == quick.proposal
+
+
 def test_what_was_measured_corrects_what_others_should_take():
     late = Miss("latency", 1.8, 0.8)
     assert time_of(HALF, ROUTES, [outcome(INTEGERS, late, time=0.9)]) == pytest.approx(0.45)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 import tempfile
 import weakref
@@ -23,11 +22,11 @@ from laconic.graph import Graph, capture, costs
 from laconic.measure import Figures
 from laconic.pipeline.attempt import FIGURES, MODEL, Attempt, Course, attempt
 from laconic.pipeline.bases import Bases
-from laconic.pipeline.checks import check_batch_size, check_model, check_target, check_task
+from laconic.pipeline.checks import check_batch_size
 from laconic.pipeline.choice import next_proposal, rank
 from laconic.pipeline.figures import Original, measure_original, time_alone
-from laconic.pipeline.job import Job, Recovery
-from laconic.pipeline.progress import Progress, Silent
+from laconic.pipeline.job import Job, Recovery, job_of
+from laconic.pipeline.progress import Progress
 from laconic.pipeline.proposal import Proposal
 from laconic.pipeline.result import Result, finish
 from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
@@ -79,21 +78,17 @@ def compress(
         ExportError: the target cannot run the model.
         ArtifactError: a file cannot be written or read.
     """
-    where = Target.parse(target)
-    check_target(where)
-    check_model(model)
-    job = Job(
-        model=_on_cpu(model),
-        task=task,
-        budget=budget or Budget(),
-        target=where,
+    job = job_of(
+        model,
+        task,
+        budget,
+        target,
         recovery=recovery,
         samples=samples,
         seed=seed,
-        command=command or f"laconic.compress({type(model).__name__}, task, Budget({budget or ''}), {str(target)!r})",
-        progress=progress or Silent(),
+        command=command,
+        progress=progress,
     )
-    check_task(job.model, task)
     if work is not None:
         return _compress(job, Path(work), resume)
     home = Path(tempfile.mkdtemp(prefix="laconic-"))
@@ -104,12 +99,6 @@ def compress(
         raise
     weakref.finalize(result, shutil.rmtree, home, ignore_errors=True)
     return result
-
-
-def _on_cpu(model: nn.Module) -> nn.Module:
-    """Returns the model itself where it is on the CPU, where it will be exported and measured, else a copy that is."""
-    tensors = (*model.parameters(), *model.buffers())
-    return model if all(t.device.type == "cpu" for t in tensors) else copy.deepcopy(model).cpu()
 
 
 def _compress(job: Job, folder: Path, resume: bool) -> Result:

@@ -154,8 +154,8 @@ def _latency(job: Job, threads: int, candidate: Path, original: Path) -> tuple[L
 def time_alone(job: Job, model: Path) -> float:
     """Returns about how many milliseconds one inference takes: for planning, not for reports."""
     session, inputs = Session(model, threads=job.target.threads), samples(job, job.target.batch_size)
-    found = latency({"alone": partial(session.run, inputs)}, seconds=SECONDS / 6, seed=job.seed)
-    return found["alone"].median_ms
+    found = latency({"original": partial(session.run, inputs)}, seconds=SECONDS / 6, seed=job.seed)
+    return found["original"].median_ms
 
 
 def samples(job: Job, count: int) -> list[Array]:

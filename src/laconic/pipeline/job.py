@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from laconic.core.files import sha256
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss
+from laconic.pipeline.checks import check_model, check_target, check_task
 from laconic.pipeline.progress import Progress, Silent
 from laconic.train import AdamW, Training, default_loss
 
@@ -99,3 +101,44 @@ class Job:
 def _digest(tensor: Tensor) -> bytes:
     raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
     return sha256(raw).encode()
+
+
+def job_of(
+    model: nn.Module,
+    task: Task,
+    budget: Budget | None,
+    target: str | Target,
+    *,
+    recovery: Recovery | None,
+    samples: int,
+    seed: int,
+    command: str,
+    progress: Progress | None,
+) -> Job:
+    """Checks what a user gives, and makes a job of it.
+
+    Raises:
+        UsageError, ModelError, DataError: as of `pipeline.checks`.
+    """
+    where = Target.parse(target)
+    check_target(where)
+    check_model(model)
+    job = Job(
+        model=_on_cpu(model),
+        task=task,
+        budget=budget or Budget(),
+        target=where,
+        recovery=recovery,
+        samples=samples,
+        seed=seed,
+        command=command or f"laconic.compress({type(model).__name__}, task, Budget({budget or ''}), {str(target)!r})",
+        progress=progress or Silent(),
+    )
+    check_task(job.model, task)
+    return job
+
+
+def _on_cpu(model: nn.Module) -> nn.Module:
+    """Returns the model itself where it is on the CPU, where it will be exported and measured, else a copy that is."""
+    tensors = (*model.parameters(), *model.buffers())
+    return model if all(t.device.type == "cpu" for t in tensors) else copy.deepcopy(model).cpu()

@@ -29,8 +29,8 @@ class Proposal:
         return f"{cut}{weights}{'a8' if self.activations else ''}"
 
     def __str__(self) -> str:
-        cut = "" if self.keep == 1 else f"channels cut to {self.keep:.0%} of the MACs, "
-        weights = "8-bit weights" if self.size is None else f"weights in {self.size:.3g} of the bytes, layer by layer"
+        cut = "" if self.keep == 1 else f"channels to {self.keep:.3g} of the MACs, "
+        weights = "8-bit weights" if self.size is None else f"weights to {self.size:.3g} of the file"
         return f"{cut}{weights}, {'8-bit' if self.activations else 'float'} activations"
 
     def config(self) -> dict[str, Any]:

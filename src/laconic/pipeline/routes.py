@@ -28,8 +28,6 @@ SLIGHT = 1e-3
 """Nats that are next to nothing: fewer of them are no reason to prefer a way, or to look for another."""
 TOO_MUCH = 0.3
 """Nats that no short training takes back."""
-CAUTIOUS = 0.8
-"""Predicted times are wrong by a fifth now and then: channels are cut until even then the limit should hold."""
 MARGIN = 0.02
 """By how much the size of a file that is not written yet may be off."""
 
@@ -134,7 +132,7 @@ def explore(bases: Bases, wanted: Wanted, original_bytes: int) -> list[Route]:
         if wanted.anything:
             enough = nats > TOO_MUCH
         else:
-            quick = wanted.latency == 1 or any(_time(route) <= CAUTIOUS * wanted.latency for route in found)
+            quick = wanted.latency == 1 or any(_time(route) <= wanted.latency for route in found)
             enough = quick and (nats <= SLIGHT or math.inf > nats > best)
         if enough:
             break
@@ -198,7 +196,7 @@ def _mixed(bases: Bases, base: Base, proposal: Proposal, original_bytes: int, ov
     prices, beside = offered(base, activations=proposal.activations), base.rounding if proposal.activations else Plan()
     bound, least = proposal.size * original_bytes - overhead, least_bytes(prices)
     if bound < least:
-        why = f"too large: the smallest form of every layer leaves {least + overhead:,} bytes"
+        why = f"too large: the smallest form of every layer leaves {least + overhead:,} B"
         return Route(proposal=proposal, size_bytes=least + overhead, macs=base.macs, nats=None, why=why)
     choice = allocate(prices, Budget(size=Limit(bound, relative=False)))
     plan = choice.plan + beside

@@ -42,7 +42,7 @@ def to_html(report: Report) -> str:
         attempts=attempt_rows(report),
         tables={
             "Step by step": (STEP_TITLES, list(step_rows(report))),
-            "What was considered": (WAY_TITLES, list(way_rows(report))),
+            "What was considered": (WAY_TITLES, list(way_rows(report.ways))),
         },
         plotly=get_plotlyjs(),
     )

@@ -26,13 +26,13 @@ def to_markdown(report: Report) -> str:
         _opening(report),
         "## Before and after\n",
         _comparison(report),
-        _titled("Step by step", STEP_TITLES, step_rows(report)),
+        titled("Step by step", STEP_TITLES, step_rows(report)),
         _attempts(report),
-        _titled("What was considered", WAY_TITLES, way_rows(report)),
+        titled("What was considered", WAY_TITLES, way_rows(report.ways)),
         _layers(report),
         "## The plan\n",
-        _numbered(report.plan_words) or "Nothing was changed.\n",
-        f"## How it was measured\n\n{_pairs(report.methods)}" if report.methods else "",
+        numbered(report.plan_words) or "Nothing was changed.\n",
+        f"## How it was measured\n\n{paired(report.methods)}" if report.methods else "",
         "## Repeat it\n",
         _code(report.command),
         _facts(report),
@@ -66,10 +66,11 @@ def _comparison(report: Report) -> str:
         ((literal(row.figure), _cell(row.original), _cell(row.compressed), _cell(row.ratio)) for row in found),
     )
     meanings = {row.meaning: row.figure.partition(",")[0] for row in found}
-    return table + "\n" + _pairs((figure, meaning) for meaning, figure in meanings.items())
+    return table + "\n" + paired((figure, meaning) for meaning, figure in meanings.items())
 
 
-def _titled(title: str, titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def titled(title: str, titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Returns a section with a table, or nothing without lines."""
     written = [[literal(text) for text in line] for line in lines]
     return f"## {title}\n\n{_table(titles, written)}" if written else ""
 
@@ -109,8 +110,8 @@ def _layers(report: Report) -> str:
 
 
 def _facts(report: Report) -> str:
-    seconds = _pairs((stage, f"{seconds:,.1f} s") for stage, seconds in report.seconds)
-    parts = (("Versions and machine", _pairs(report.facts)), ("Time of each stage", seconds))
+    seconds = paired((stage, f"{seconds:,.1f} s") for stage, seconds in report.seconds)
+    parts = (("Versions and machine", paired(report.facts)), ("Time of each stage", seconds))
     return "\n".join(f"### {title}\n\n{listed}" for title, listed in parts if listed)
 
 
@@ -127,11 +128,13 @@ def _listed(items: Iterable[str]) -> str:
     return "".join(f"- {literal(item)}\n" for item in items)
 
 
-def _numbered(items: Iterable[str]) -> str:
+def numbered(items: Iterable[str]) -> str:
+    """Returns a numbered list."""
     return "".join(f"{number}. {literal(item)}\n" for number, item in enumerate(items, 1))
 
 
-def _pairs(items: Iterable[tuple[str, str]]) -> str:
+def paired(items: Iterable[tuple[str, str]]) -> str:
+    """Returns a list of names with what they stand for."""
     return "".join(f"- **{literal(name)}**: {literal(value)}\n" for name, value in items)
 
 

@@ -10,10 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from laconic.report.advice import Advice
 from laconic.report.headline import headline, verdict
 from laconic.report.record import Report
 from laconic.report.row import Cell, Row, Verdict
-from laconic.report.step_table import step_rows
+from laconic.report.step_table import WAY_TITLES, step_rows, way_rows
 from laconic.report.table import rows
 
 RANGES = "Ranges: the middle half of the repeats for latencies, 95 % confidence intervals elsewhere.\n"
@@ -35,6 +36,26 @@ def summary(report: Report) -> RenderableType:
         ),
         *(_item(miss, "red") for miss in report.misses),
         *(_item(f"Warning: {warning}", "yellow") for warning in report.warnings),
+    )
+
+
+def advice(found: Advice) -> RenderableType:
+    """Returns advice for `rich.console.Console.print`: what to do, what was turned down, what it takes."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, expand=False)
+    for title in WAY_TITLES:
+        table.add_column(title, overflow="fold")
+    for row in way_rows(found.ways):
+        style = "green" if row[-1] == "recommended" else "dim"
+        table.add_row(*(Text(text, style) for text in row))
+    return Group(
+        Text(f"{found.answer}.", style="bold" if found.feasible else "bold red"),
+        Text(f"{found.model}, to run in {found.target}. Asked for: {found.budget}.\n", style="dim"),
+        *(Padding(Text(f"{number}. {step}"), (0, 0, 0, 2)) for number, step in enumerate(found.steps, 1)),
+        Text(""),
+        table,
+        *(_item(words, "") for words in found.training),
+        *(_item(f"Risk: {risk}", "yellow") for risk in found.risks),
+        *(_item(f"{what}: {amount}", "dim") for what, amount in found.costs),
     )
 
 

@@ -1,0 +1,216 @@
+"""Which compression fits: the ways to a budget, priced and put into words, before anything long starts."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from laconic.calibrate import calibrate
+from laconic.core.apply import apply
+from laconic.core.budget import Budget
+from laconic.core.plan import Plan
+from laconic.core.target import Target
+from laconic.core.task import Task
+from laconic.export.onnxruntime import export
+from laconic.graph import capture, costs
+from laconic.pipeline.bases import Bases
+from laconic.pipeline.choice import next_proposal, should_be_quick, time_of
+from laconic.pipeline.figures import time_alone
+from laconic.pipeline.job import Job, Recovery, job_of
+from laconic.pipeline.progress import Progress
+from laconic.pipeline.risks import risks
+from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
+from laconic.report import Advice, Way
+from laconic.report.wording import byte_size, short_count, significant
+from laconic.train import distillation
+from laconic.train.objective import Moment
+
+EXPORTS_AN_ATTEMPT = 4
+
+
+def advise(
+    model: nn.Module,
+    task: Task,
+    budget: Budget | None = None,
+    target: str | Target = "onnxruntime",
+    *,
+    recovery: Recovery | None = Recovery(),  # noqa: B008 - frozen, so one for all calls is safe.
+    samples: int = 1024,
+    seed: int = 0,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Advice:
+    """Says which compression fits a budget, why, and what it will take; nothing is changed and nothing is trained.
+
+    The model is captured, exported once as it is, and observed on calibration data. Then the ways to the budget are
+    priced on held-back data: 8-bit integers, bits and codebooks and ranks shared out layer by layer, and both after
+    whole channels have gone. `compress` goes the way that is recommended here, and corrects it by what it measures.
+
+    Args:
+        model: a trained PyTorch model; left as it is.
+        task: data and metric.
+        budget: limits on the artifact.
+        target: runtime, threads, batch size.
+        recovery: how the compressed model would learn from the original; None: not at all.
+        samples: calibration samples.
+        seed: of everything random.
+        command: how to carry it out from a shell, for the text.
+        progress: told what is going on.
+
+    Raises:
+        UsageError: a wrong budget or target.
+        ModelError: the model cannot be compressed or captured; says why.
+        DataError: the data does not fit the model or the metric.
+        ExportError: the target cannot run the model.
+    """
+    start = time.monotonic()
+    job = job_of(
+        model,
+        task,
+        budget,
+        target,
+        recovery=recovery,
+        samples=samples,
+        seed=seed,
+        command=command,
+        progress=progress,
+    )
+    example = job.example()
+    graph = capture(job.model, example.args, example.kwargs)
+    with tempfile.TemporaryDirectory(prefix="laconic-") as folder:
+        exported = export(job.model, Plan(), job.task, example, Path(folder) / "original.onnx")
+        seconds = time.monotonic() - start
+        limit = job.budget.limits.get("latency")
+        wanted = Wanted.of(
+            job.budget,
+            size_bytes=exported.size_bytes,
+            macs=costs(graph).macs,
+            latency_ms=None if limit is None or limit.relative else time_alone(job, exported.path),
+        )
+    evidence = calibrate(job.model, job.task, samples=samples, gradients=needs_prices(job.budget), seed=seed)
+    bases = Bases(job=job, graph=graph, evidence=evidence)
+    routes = explore(bases, wanted, exported.size_bytes)
+    chosen = next_proposal(wanted, routes, [], exported.size_bytes)
+    best = next(route for route in routes if route.proposal == chosen)
+    feasible = wanted.allows(best, exported.size_bytes) and should_be_quick(best, wanted, routes, [])
+    training = _training(job)
+    return Advice(
+        model=type(job.model).__name__,
+        target=job.target,
+        budget=job.budget,
+        feasible=feasible,
+        answer=_answer(best, exported.size_bytes, feasible=feasible),
+        steps=tuple(_steps(best, bases, exported.size_bytes, job)),
+        ways=tuple(_way(route, best, wanted, routes, exported.size_bytes) for route in routes),
+        training=tuple(_expected(job, best, training)),
+        risks=tuple(risks(job, evidence, best)),
+        costs=tuple(_costs(job, time.monotonic() - start, seconds, training)),
+        command=job.command,
+    )
+
+
+def _answer(best: Route, original_bytes: int, *, feasible: bool) -> str:
+    smaller = original_bytes / best.size_bytes
+    if not feasible:
+        return f"Nothing here is sure to meet the budget; the nearest is about {smaller:.1f} times smaller"
+    words = {True: "8-bit integers", False: "8-bit weights"}[best.proposal.activations]
+    weights = words if best.proposal.size is None else "a form of its own for each layer"
+    cut = "" if best.proposal.keep == 1 else "fewer channels, then "
+    return f"{cut}{weights}: about {smaller:.1f} times smaller".capitalize()
+
+
+def _steps(best: Route, bases: Bases, original_bytes: int, job: Job) -> Iterator[str]:
+    proposal, base = best.proposal, bases.at(best.proposal.keep)
+    if proposal.keep != 1:
+        nats = bases.yardstick.nats(base.model)
+        before, after = short_count(bases.at(1.0).macs), short_count(base.macs)
+        yield (
+            f"Cut whole channels, neurons and heads: {before} multiply-adds become {after}, and every runtime gains by "
+            f"that. What remains is fitted to the original's activations. Costs {significant(nats)} nats."
+        )
+    sizes = f"{byte_size(original_bytes)} become about {byte_size(best.size_bytes)}"
+    if proposal.size is None:
+        yield f"Store every weight in 8 bits: {sizes}."
+    else:
+        yield (
+            f"Share the bytes out among the layers - grids of 2 to 8 bits, learned values and words, low rank - where "
+            f"they cost the fewest nats: {sizes}."
+        )
+    if proposal.activations:
+        faster = "" if best.time is None else f"; all together should take {best.time:.2f} of the time"
+        yield f"Round activations to 8 bits, so that the runtime multiplies integers{faster}."
+    yield f"So far, without training, the answers move by {significant(best.nats or 0)} nats: {_felt(best.nats or 0)}."
+    if job.recovers:
+        yield "Let the original teach the result on the training data; keep that only if it comes nearer."
+    yield "Export, measure beside the original, and take back what does not pay."
+
+
+def _felt(nats: float) -> str:
+    """Bounds by Pinsker's inequality how much probability moves."""
+    return f"on average at most {100 * min(1.0, (nats / 2) ** 0.5):.2g} % of the probability goes to other answers"
+
+
+def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route], original_bytes: int) -> Way:
+    if route is best:
+        verdict = "recommended"
+    elif route.nats is None:
+        verdict = route.why
+    elif not wanted.allows(route, original_bytes):
+        verdict = "too large"
+    elif not should_be_quick(route, wanted, routes, []):
+        verdict = f"too slow: about {time_of(route, routes, []):.2f} of the time"
+    elif best.nats is not None and route.nats > best.nats:
+        verdict = "moves the answers more"
+    else:
+        verdict = "no nearer by more than 0.001 nats, and slower or larger"
+    return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
+
+
+def _training(job: Job) -> float | None:
+    """Returns the seconds that learning from the original should take, after timing one step of it."""
+    if not job.recovers or job.recovery is None:
+        return None
+    teacher, student = (apply(job.model, Plan()).eval() for _ in range(2))
+    objective = distillation(teacher, job.task, job.recovery.lesson(job.task))
+    batch = next(job.task.batches("train"))
+    parts = None if objective.parts is None else objective.parts(student, batch)
+    times = []
+    for _ in range(2):  # The first one warms up.
+        start = time.monotonic()
+        terms = objective.terms(student, batch, Moment(progress=0.0, parts=parts))
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        times.append(time.monotonic() - start)
+    return min(times) * job.recovery.training.total_steps(job.task.loader("train"))
+
+
+def _expected(job: Job, best: Route, seconds: float | None) -> Iterator[str]:
+    if seconds is None or job.recovery is None:
+        why = "there is no training data" if job.task.train is None else "none was asked for"
+        yield f"Without training ({why}) the figures above are what there will be."
+        return
+    steps = job.recovery.training.total_steps(job.task.loader("train"))
+    yield f"About {_duration(seconds)} on this machine for {steps:,} steps; no labels are needed."
+    if (best.nats or 0) < 1e-3:
+        yield "There is next to nothing to bring back here: try without it first."
+    else:
+        yield "Part of the distance comes back; how much only the run itself can tell, and it is measured."
+
+
+def _costs(job: Job, so_far: float, export_seconds: float, training: float | None) -> Iterator[tuple[str, str]]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    yield "This advice", f"{_duration(so_far)}, {byte_size(peak)} of memory at its highest"
+    rest = EXPORTS_AN_ATTEMPT * export_seconds + (training or 0.0)
+    yield "compress", f"about as long again, and {_duration(rest)} for each attempt it takes (at most 5)"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
