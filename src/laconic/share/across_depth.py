@@ -26,13 +26,15 @@ class AcrossDepth:
 
         min sum_k 1/2 tr(G_k (W - W_k) A_k (W - W_k)^T):  sum_k G_k W A_k = sum_k G_k W_k A_k,
 
-    solved by conjugate gradients. What is joined next is always the pair of neighbours, each a layer or some that are
-    joined already, that pays least for what it saves. Biases and normalisation stay each layer's own. Layers of a
-    trained network have seldom much in common, so that this is a start for training on rather than an end.
+    solved by conjugate gradients, `G_k` and `A_k` damped so that it goes nowhere that nothing is known of. What is
+    joined next is always the pair of neighbours, each a layer or some that are joined already, that pays least for what
+    it saves. Biases and normalisation stay each layer's own. Layers of a trained network have seldom much in common, so
+    that this is a start for training on rather than an end.
 
     Args:
         save: share of the model's parameters to save at least, in (0, 1).
         steps: of conjugate gradients for each pair.
+        damping: added to the diagonals of `G` and `A`, as a share of their means.
 
     Guarantees:
         Applied, the model has that share of parameters less.
@@ -52,12 +54,15 @@ class AcrossDepth:
 
     save: float = 0.2
     steps: int = 50
+    damping: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 < self.save < 1:
             raise invalid("share.AcrossDepth.save", self.save, "a fraction in (0, 1)", "To save 20 % write 0.2.")
         if self.steps < 0:
             raise invalid("share.AcrossDepth.steps", self.steps, "a whole number of at least 0")
+        if not self.damping > 0:
+            raise invalid("share.AcrossDepth.damping", self.damping, "a positive number")
 
     def edits(self, model: nn.Module, evidence: Evidence) -> tuple[Edit, ...]:
         """Returns what joins layers: one tensor for each lot, and ties.
@@ -70,7 +75,7 @@ class AcrossDepth:
             ModelError: no two layers have the same shape and a price, or a weight is not finite.
             UsageError: so much cannot be saved.
         """
-        lots = [[_Lot.of(layer) for layer in alike] for alike in _alike(model, evidence)]
+        lots = [[_Lot.of(layer) for layer in alike] for alike in _alike(model, evidence, self.damping)]
         if not lots:
             raise ModelError(
                 f"share: {type(model).__name__} has no two layers of one shape with prices; expected some to join. "
@@ -100,12 +105,12 @@ class AcrossDepth:
         """Returns two lots as one, with the tensor that costs them the least."""
         layers = (*one.layers, *other.layers)
         start = torch.stack([layer.matrix for layer in layers]).mean(0)
-        right = torch.stack([_felt(layer.seen, layer.matrix) for layer in layers]).sum(0)
+        right = torch.stack([layer.felt(layer.matrix) for layer in layers]).sum(0)
         weight = conjugate_gradients(
-            lambda x: torch.stack([_felt(layer.seen, x) for layer in layers]).sum(0),
+            lambda x: torch.stack([layer.felt(x) for layer in layers]).sum(0),
             right,
             start,
-            torch.stack([_diagonal(layer.seen) for layer in layers]).sum(0),
+            torch.stack([layer.diagonal for layer in layers]).sum(0),
             steps=self.steps,
         )
         return _Lot(layers, weight)
@@ -113,10 +118,24 @@ class AcrossDepth:
 
 @dataclass(frozen=True, eq=False)
 class _Priced:
-    """A layer with its price: the matrix in float64."""
+    """A layer with what a change of it costs: float64 matrix, and damped second moments or their diagonals."""
 
     seen: LayerEvidence
     matrix: Tensor
+    inputs: Tensor
+    pulls: Tensor
+
+    def felt(self, change: Tensor) -> Tensor:
+        """`G W A`."""
+        A, G = self.inputs, self.pulls
+        passed = change @ A if A.dim() == 3 else change * A[:, None, :]
+        return G @ passed if G.dim() == 3 else G[:, :, None] * passed
+
+    @property
+    def diagonal(self) -> Tensor:
+        """Of the map `felt`, of the matrix's shape."""
+        A, G = (m if m.dim() == 2 else m.diagonal(dim1=1, dim2=2) for m in (self.inputs, self.pulls))
+        return G[:, :, None] * A[:, None, :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +153,7 @@ class _Lot:
     def nats(self) -> float:
         """What the shared matrix costs all layers together."""
         changes = ((layer, self.weight - layer.matrix) for layer in self.layers)
-        return 0.5 * sum(float((_felt(layer.seen, change) * change).sum()) for layer, change in changes)
+        return 0.5 * sum(float((layer.felt(change) * change).sum()) for layer, change in changes)
 
     def edits(self) -> Iterator[Edit]:
         if len(self.layers) == 1:
@@ -145,7 +164,7 @@ class _Lot:
             yield Tie(layer.seen.layer.parameter, first.parameter)
 
 
-def _alike(model: nn.Module, evidence: Evidence) -> list[list[_Priced]]:
+def _alike(model: nn.Module, evidence: Evidence, damping: float) -> list[list[_Priced]]:
     """Returns layers that may share a tensor, in the order in which they run."""
     tensors = dict(model.named_parameters())
     owners: dict[int, int] = {}
@@ -163,18 +182,14 @@ def _alike(model: nn.Module, evidence: Evidence) -> list[list[_Priced]]:
         if not bool(weight.isfinite().all()):
             raise ModelError(f"{name}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
         alike = (layer.kind, layer.shape, layer.groups, layer.transposed)
-        found.setdefault(alike, []).append(_Priced(seen, layer.matrix(weight.detach().cpu().double())))
+        matrix = layer.matrix(weight.detach().cpu().double())
+        found.setdefault(alike, []).append(_Priced(seen, matrix, _damped(seen.A, damping), _damped(seen.G, damping)))
     return [lot for lot in found.values() if len(lot) > 1 and lot[0].matrix.numel() > 0]
 
 
-def _felt(seen: LayerEvidence, matrix: Tensor) -> Tensor:
-    """`G W A`, with the second moments or their diagonals."""
-    A, G = seen.A, seen.G
-    passed = matrix @ A if A.dim() == 3 else matrix * A[:, None, :]
-    return G @ passed if G.dim() == 3 else G[:, :, None] * passed
-
-
-def _diagonal(seen: LayerEvidence) -> Tensor:
-    """Of the map from `W` to `G W A`, of the matrix's shape."""
-    A, G = (m if m.dim() == 2 else m.diagonal(dim1=1, dim2=2) for m in (seen.A, seen.G))
-    return G[:, :, None] * A[:, None, :]
+def _damped(moment: Tensor, damping: float) -> Tensor:
+    """Returns a second moment, or its diagonal, with a share of its mean added to the diagonal."""
+    damped = moment.clone()
+    diagonal = damped if moment.dim() == 2 else damped.diagonal(dim1=1, dim2=2)
+    diagonal.add_(damping * diagonal.mean())
+    return damped
