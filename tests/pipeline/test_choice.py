@@ -90,12 +90,15 @@ def test_when_no_way_is_left_channels_are_cut_by_as_much_more_as_the_measurement
 def test_eight_bits_that_came_out_too_large_are_shared_out_instead():
     large = Miss("size", 270, 260)
     found = chosen({"size": 0.26}, outcome(INTEGERS, large), outcome(FLOATS, large), routes=[INTEGERS, FLOATS])
-    assert found == replace(FLOATS.proposal, size=0.26)
+    assert found == replace(INTEGERS.proposal, size=0.26)
 
 
 def test_a_size_that_nothing_reaches_is_tried_with_what_comes_nearest():
     assert chosen({"size": 0.01}) == SMALL.proposal
-    assert chosen({"size": 0.01}, outcome(SMALL, Miss("size", 100, 10))) is None
+    large = Miss("size", 100, 10)
+    assert chosen({"size": 0.01}, outcome(SMALL, large), routes=[SMALL]) == replace(SMALL.proposal, keep=0.097)
+    fewest = route(0.5, keep=0.1, size=0.01, size_bytes=100)
+    assert chosen({"size": 0.01}, outcome(fewest, large), routes=[fewest]) is None
 
 
 def test_with_accuracy_alone_limited_files_get_smaller_until_it_no_longer_holds():

@@ -74,7 +74,7 @@ def next_proposal(
 
     The way of the fewest nats among those that should fit; where several cost next to nothing, the fastest. What missed
     a limit rules out all that would miss it as well, and rounded activations that came out slower all others. If no way
-    is left, the last one is set right by its measurement: fewer channels, or fewer bytes for its weights.
+    is left, the nearest is set right by its measurement: fewer channels, or fewer bytes for its weights.
     Where accuracy alone is limited, smaller and smaller files are tried until it no longer holds.
 
     Returns:
@@ -97,7 +97,8 @@ def next_proposal(
     if fitting:
         return min(fitting, key=lambda route: _preference(route, routes, outcomes)).proposal
     if outcomes:
-        return _replanned(outcomes[-1], wanted, tried)
+        again = (_replanned(outcome, wanted) for outcome in sorted(outcomes, key=rank))
+        return next((found for found in again if found is not None and found not in tried), None)
     nearest = min(left, key=lambda route: (max(0, route.size_bytes - wanted.size * original_bytes), route.macs))
     return nearest.proposal
 
@@ -151,16 +152,20 @@ def _stands(route: Route, routes: Sequence[Route], outcomes: Sequence[Outcome]) 
     return True
 
 
-def _replanned(last: Outcome, wanted: Wanted, tried: Iterable[Proposal]) -> Proposal | None:
-    """Returns the last proposal set right by what was measured of it, if that is a matter of size or of channels."""
-    found = last.proposal
-    if last.missed("size") and found.size is None:
-        found = replace(found, size=wanted.size)
-    shares = [miss.bound / miss.measured for miss in last.misses if miss.name in ("latency", "macs")]
-    if shares:
-        found = replace(found, keep=round(CAREFUL * found.keep * min(shares), 3))
-    hopeless = last.missed("drop") or last.missed("memory") or found.keep < FEWEST
-    return None if hopeless or found in tried else found
+def _replanned(outcome: Outcome, wanted: Wanted) -> Proposal | None:
+    """Returns a proposal set right by what was measured of it, if that is a matter of size or of channels."""
+    found = outcome.proposal
+    if outcome.missed("drop") or outcome.missed("memory"):
+        return None
+    short = [miss for miss in outcome.misses if miss.name in ("latency", "macs")]
+    if (large := outcome.missed("size")) is not None:
+        if found.size is None:
+            found = replace(found, size=wanted.size)
+        else:
+            short.append(large)
+    if short:
+        found = replace(found, keep=round(CAREFUL * found.keep * min(m.bound / m.measured for m in short), 3))
+    return None if found.keep < FEWEST else found
 
 
 def _smaller(left: Sequence[Route], outcomes: Sequence[Outcome]) -> Proposal | None:

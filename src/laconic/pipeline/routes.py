@@ -108,6 +108,11 @@ class Wanted:
         """Whether a way is small enough, as far as that is known before anything is exported."""
         return route.size_bytes <= (1 + MARGIN) * self.size * original_bytes
 
+    def expects(self, route: Route, original_bytes: int) -> bool:
+        """Whether a way should be small and fast enough."""
+        time = route.proposal.keep if route.time is None else route.time
+        return self.allows(route, original_bytes) and (self.latency == 1 or time <= self.latency)
+
 
 def needs_prices(budget: Budget) -> bool:
     """Whether any route shares bytes out among techniques; the evidence then needs gradients."""
@@ -128,20 +133,13 @@ def explore(bases: Bases, wanted: Wanted, original_bytes: int) -> list[Route]:
             bases.job.progress.say(f"considered: {route}")
         if all(route.nats is None for route in found):
             break  # What cannot be cut to this cannot be cut further.
-        nats = min((r.nats for r in found if r.nats is not None and wanted.allows(r, original_bytes)), default=math.inf)
-        if wanted.anything:
-            enough = nats > TOO_MUCH
-        else:
-            quick = wanted.latency == 1 or any(_time(route) <= wanted.latency for route in found)
-            enough = quick and (nats <= SLIGHT or math.inf > nats > best)
+        meeting = [r.nats for r in found if r.nats is not None and wanted.expects(r, original_bytes)]
+        nats = min(meeting, default=math.inf)
+        enough = nats > TOO_MUCH if wanted.anything else nats <= SLIGHT or math.inf > nats > best
         if enough:
             break
         best = min(best, nats)
     return routes
-
-
-def _time(route: Route) -> float:
-    return route.proposal.keep if route.time is None else route.time
 
 
 def _keeps(wanted: Wanted) -> list[float]:
