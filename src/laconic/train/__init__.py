@@ -4,6 +4,7 @@ from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.augmented import augmented
 from laconic.train.cached_teacher import CachedTeacher, cached_teacher
 from laconic.train.imitation import distillation
+from laconic.train.inversion import Inversion, remembered_images
 from laconic.train.loop import Progress, Trained, train
 from laconic.train.mean_teacher import mean_teacher
 from laconic.train.mutual import mutual
@@ -22,6 +23,7 @@ __all__ = [
     "CachedTeacher",
     "Constant",
     "Cosine",
+    "Inversion",
     "Linear",
     "Moment",
     "Objective",
@@ -37,6 +39,7 @@ __all__ = [
     "mean_teacher",
     "mutual",
     "on_policy",
+    "remembered_images",
     "supervised",
     "train",
     "tree_growth",

@@ -31,21 +31,23 @@ def sample_keys(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Keys:
     size = len(next(iter(tensors.values())))
     mask = named.get("attention_mask")
     counts = mask.bool().cpu().numpy() if isinstance(mask, Tensor) and mask.dim() == 2 else None
-    hashes = [hashlib.blake2b(digest_size=16) for _ in range(size)]
+    hashes = [hashlib.sha256() for _ in range(size)]
     for name, tensor in sorted(tensors.items()):
         if len(tensor) == size:
             _feed(hashes, name, tensor, counts)
-    return np.frombuffer(b"".join(found.digest() for found in hashes), dtype=np.uint64).reshape(size, 2)
+    return np.frombuffer(b"".join(found.digest()[:16] for found in hashes), dtype=np.uint64).reshape(size, 2)
 
 
 def _feed(hashes: list[Any], name: str, tensor: Tensor, counts: Any) -> None:
     """Adds one input to the hash of each sample."""
     plain = tensor.detach().cpu().contiguous()
     rows = plain.view(-1).view(torch.uint8).view(len(plain), -1).numpy() if plain.numel() else plain.numpy()
-    masked = counts is not None and tuple(plain.shape[:2]) == counts.shape
-    width = rows.shape[1] // max(1, plain.shape[1]) if masked else 0
-    for i, (hashed, row) in enumerate(zip(hashes, rows, strict=True)):
-        kept = row.reshape(-1, width)[counts[i]] if masked else row
-        shape = list(plain.shape[2:]) if masked else list(plain.shape[1:])
-        hashed.update(f"{name} {plain.dtype} {shape} {kept.size};".encode())
-        hashed.update(np.ascontiguousarray(kept).data)
+    if counts is not None and tuple(plain.shape[:2]) == counts.shape:
+        tokens = rows.reshape(*counts.shape, -1)
+        pieces = [tokens[i][counted] for i, counted in enumerate(counts)]
+        shape = list(plain.shape[2:])
+    else:
+        pieces, shape = list(rows), list(plain.shape[1:])
+    for hashed, piece in zip(hashes, pieces, strict=True):
+        hashed.update(f"{name} {plain.dtype} {shape} {piece.size};".encode())
+        hashed.update(piece.data if piece.flags.c_contiguous else piece.tobytes())
