@@ -21,6 +21,7 @@ from laconic.distill import (
     FocalTemperature,
     Labels,
     Match,
+    ProbabilityShift,
     Ramp,
     Sum,
     Weighted,
@@ -34,7 +35,7 @@ Built = TypeVar("Built")
 KINDS: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(*ANSWERS, Labels, Sum, Weighted, *FEATURES, Ramp, FocalTemperature, ConfidenceTemperature),
+        *(*ANSWERS, Labels, Sum, Weighted, ProbabilityShift, *FEATURES, Ramp, FocalTemperature, ConfidenceTemperature),
         *(augmentation.Mixup, augmentation.CutMix, augmentation.MaskTokens, augmentation.DeleteTokens),
         *(augmentation.SampleSpan, augmentation.SwapNear, augmentation.SwapHalves),
         *(AdamW, SGD, Constant, Linear, Cosine),

@@ -35,6 +35,7 @@ from laconic.distill.pair import Pair
 from laconic.distill.pairing import pair_layers
 from laconic.distill.path_balance import PathBalance
 from laconic.distill.probabilistic_transfer import ProbabilisticTransfer
+from laconic.distill.probability_shift import ProbabilityShift
 from laconic.distill.ramp import Ramp
 from laconic.distill.relational_angle import RelationalAngle
 from laconic.distill.relational_distance import RelationalDistance
@@ -121,6 +122,7 @@ __all__ = [
     "Pair",
     "PathBalance",
     "ProbabilisticTransfer",
+    "ProbabilityShift",
     "Ramp",
     "RelationalAngle",
     "RelationalDistance",
