@@ -113,9 +113,10 @@ def test_after_an_interruption_it_goes_on_and_ends_up_the_same(
 
 def test_a_finished_run_is_not_done_again(checkpoint: Path, tmp_path: Path) -> None:
     first = stream(on_meta(), checkpoint, language_task(), Watching(), tmp_path / "small")
+    (tmp_path / "small" / "activations").mkdir()  # As if it had been killed before it could clear up.
     technique = Watching()
     assert stream(on_meta(), checkpoint, language_task(), technique, tmp_path / "small") == first
-    assert not technique.seen
+    assert not technique.seen and not (tmp_path / "small" / "activations").exists()
     assert Streamed.open(tmp_path / "small") == first
 
 

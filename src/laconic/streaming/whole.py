@@ -101,6 +101,8 @@ def stream(
         work = _Work(model, shards, task, techniques, samples, in_order, tell or (lambda part: None), state)
         work.run()
         state = work.state
+    for leftover in (ACTIVATIONS, BEFORE):
+        shutil.rmtree(state.folder / leftover, ignore_errors=True)
     return state
 
 
@@ -132,8 +134,6 @@ class _Work:
                 self._block(path, copy.deepcopy(block), inputs, outputs, f"block-{place:05d}")
                 inputs.drop()
         self._around(before, pattern, self._activations(len(blocks), calls))
-        for leftover in (ACTIVATIONS, BEFORE):
-            shutil.rmtree(self.state.folder / leftover, ignore_errors=True)
 
     def _outer(self) -> tuple[nn.Module, dict[str, torch.dtype]]:
         answers = partial(partial, self._answer)
