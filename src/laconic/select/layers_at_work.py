@@ -8,6 +8,7 @@ from typing import Any, final
 
 from torch.fx import Node
 
+from laconic.core.activation_grids import ActivationGrid
 from laconic.core.edit import Cut, Edit, Recode, RoundActivation, Swap
 from laconic.core.spec import Convolutions, Identity, LowRank, Skipped, Stage
 from laconic.export.onnxruntime.layer import FLOAT, Form, LayerShape, form_of
@@ -69,7 +70,8 @@ def changed(layers: Iterable[LayerAtWork], plan: Iterable[Edit]) -> tuple[LayerA
     left = list(layers)
     sites: set[str] = set()
     for edit in plan:
-        if isinstance(edit, RoundActivation):
+        # Only one grid for a whole tensor is what integer kernels read; others are rounded and left as floats.
+        if isinstance(edit, RoundActivation) and isinstance(edit.grid, ActivationGrid):
             sites.add(f"{edit.module}:{edit.side}")
         left = [new for layer in left for new in _after(layer, edit)]
     return tuple(_rounded(layer, left, sites) for layer in left)
