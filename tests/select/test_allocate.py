@@ -42,6 +42,23 @@ def test_the_choice_is_the_best_of_all_that_meet_every_limit(limits: dict[str, f
     assert found.macs <= limits.get("macs", 1) * PRICES.macs
 
 
+def test_the_choice_is_exact_where_prices_are_decades_apart() -> None:
+    generator = torch.Generator().manual_seed(3)
+    found = []
+    for i in range(6):
+        sizes, nats = torch.rand(2, 4, generator=generator).tolist()
+        levels = [(1000, 0.0), *((int(100 * s), n * 10.0 ** -(2 * i)) for s, n in zip(sizes, nats, strict=True))]
+        found += [
+            Offer(layer=f"{i}", technique=None, edit=None, size_bytes=s, macs=1.0, predicted_nats=n, nats=n)
+            for s, n in levels
+        ]
+    prices = PriceList(offers=tuple(found), other_bytes=0, other_macs=0.0)
+    chosen = [c for c in itertools.product(*prices.layers.values()) if sum(o.size_bytes for o in c) <= 2200]
+    least = min(sum(o.nats for o in c) for c in chosen)
+    assert 0 < least < 1e-3
+    assert allocate(prices, Budget(size="2200 B")).nats == pytest.approx(least, rel=1e-9, abs=0)
+
+
 def test_without_limits_everything_stays() -> None:
     found = allocate(PRICES, Budget())
     assert found.nats == 0 and len(found.plan) == 0

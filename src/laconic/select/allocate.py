@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from laconic.core.budget import Budget
 from laconic.core.errors import UsageError
 from laconic.select.offer import Choice, Offer, PriceList
+
+Array = NDArray[np.float64]
+Chosen = NDArray[np.bool_]
+FEASIBILITY = 1e-6
+"""By how much the solver may exceed a limit that is scaled to one."""
 
 
 def allocate(prices: PriceList, budget: Budget) -> Choice:
@@ -30,8 +38,6 @@ def allocate(prices: PriceList, budget: Budget) -> Choice:
     layers = list(prices.layers.values())
     offers = [offer for found in layers for offer in found]
     limits = _limits(prices, offers, budget)
-    once = _one_each([len(found) for found in layers])
-    constraints = [LinearConstraint(once, 1, 1)]
     for name, (amounts, bound) in limits.items():
         least = sum(min(part) for part in np.split(amounts, np.cumsum([len(f) for f in layers])[:-1]))
         if least > bound:
@@ -40,12 +46,47 @@ def allocate(prices: PriceList, budget: Budget) -> Choice:
                 f"Budget.{name}: got {bound + whole:,.0f}; expected at least {least + whole:,.0f}, which the smallest "
                 "offer for every layer leaves. Offer more techniques, or allow more."
             )
-        constraints.append(LinearConstraint(amounts[None] / max(bound, 1.0), -np.inf, bound / max(bound, 1.0)))
     nats = np.array([offer.nats for offer in offers])
-    solved = milp(nats / (nats.max() or 1.0), constraints=constraints, integrality=1, bounds=Bounds(0, 1))
-    if solved.x is None:
-        raise UsageError(f"Budget: {budget} cannot be met by these offers together: {solved.message}")
-    return choice_of(prices, [offer for offer, taken in zip(offers, solved.x > 0.5, strict=True) if taken])
+    counts = [len(found) for found in layers]
+    taken = _best(nats, counts, limits.values())
+    if taken is None:
+        raise UsageError(f"Budget: {budget} cannot be met by these offers together. Offer more, or allow more.")
+    return choice_of(prices, [offer for offer, is_taken in zip(offers, taken, strict=True) if is_taken])
+
+
+def _best(nats: Array, counts: list[int], limits: Collection[tuple[Array, float]]) -> Chosen | None:
+    """Returns which offers to take; None if nothing meets the limits."""
+    for margin in (0.0, 2 * FEASIBILITY):
+        taken = _solved(nats, counts, limits, scale=float(nats.max()), margin=margin)
+        if taken is None:
+            return None
+        # The solver stops within an absolute gap: the second time the best so far is one, and what costs more is out.
+        better = _solved(nats, counts, limits, scale=float(nats[taken].sum()), margin=margin)
+        if better is not None and nats[better].sum() < nats[taken].sum():
+            taken = better
+        if all(amounts[taken].sum() <= bound for amounts, bound in limits):
+            return taken
+    return None
+
+
+def _solved(
+    nats: Array, counts: list[int], limits: Iterable[tuple[Array, float]], *, scale: float, margin: float
+) -> Chosen | None:
+    """Returns which offers to take, as far as they cost no more than `scale` each; None if that is not possible."""
+    scale = scale or 1.0
+    rows = [LinearConstraint(_one_each(counts), 1, 1)]
+    for amounts, bound in limits:
+        unit = max(bound, 1.0)
+        rows.append(LinearConstraint(amounts[None] / unit, -np.inf, bound / unit - margin))
+    affordable = nats <= scale
+    solved = milp(
+        np.where(affordable, nats, 0.0) / scale,
+        constraints=rows,
+        integrality=1,
+        bounds=Bounds(0, affordable.astype(float)),
+        options={"mip_rel_gap": 0.0},
+    )
+    return None if solved.x is None else solved.x > 0.5
 
 
 def choice_of(prices: PriceList, offers: list[Offer]) -> Choice:
@@ -58,9 +99,7 @@ def choice_of(prices: PriceList, offers: list[Offer]) -> Choice:
     )
 
 
-def _limits(
-    prices: PriceList, offers: list[Offer], budget: Budget
-) -> dict[str, tuple[np.ndarray[tuple[int], np.dtype[np.float64]], float]]:
+def _limits(prices: PriceList, offers: list[Offer], budget: Budget) -> dict[str, tuple[Array, float]]:
     """Returns what each offer takes, and how much all layers together may take."""
     found = {}
     if (size := budget.limits.get("size")) is not None:
