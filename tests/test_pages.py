@@ -1,6 +1,7 @@
 """Pages that are written from the code, or that list it, are in step with it."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,17 @@ def test_every_criterion_has_a_row_in_the_page_on_pruning(criterion: type) -> No
     assert f"| `{criterion.__name__}(" in (DOCS / "pruning.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["pruning.md", "frozen.md"])
+@pytest.mark.parametrize("page", ["pruning.md", "frozen.md", "distillation.md"])
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     linked = [part.partition(")")[0] for part in text.split("](")[1:]]
     assert linked and all(link.startswith("http") or (DOCS / link).exists() for link in linked)
+
+
+def test_every_class_and_function_that_the_page_on_migration_names_exists() -> None:
+    places = [importlib.import_module(f"laconic{name}") for name in ("", ".distill", ".distill.augment", ".train")]
+    rows = [line.split("|") for line in (DOCS / "distillation_migration.md").read_text(encoding="utf-8").splitlines()]
+    ours = [name for row in rows if len(row) == 4 for name in re.findall(r"`(?:laconic\.)?([A-Za-z_]\w*)[(`]", row[2])]
+    words = {"attention_mask", "heads", "teacher_task", "work"}
+    assert len(ours) > 50
+    assert [name for name in ours if name not in words and not any(hasattr(place, name) for place in places)] == []
