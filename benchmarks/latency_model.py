@@ -39,7 +39,7 @@ from laconic.quantize import RoundToNearest
 from laconic.quantize.activations import RoundActivations
 from laconic.select.latency import LatencyModel, latency_model
 
-PLANS, CHECKED, ROUNDS, SECONDS = 30, 4, 100, 2.0  # --seeds counts the plans, those to check included
+PLANS, CHECKED, ROUNDS, SECONDS = 30, 4, 100, 20.0  # --seeds counts the plans, those to check included
 NETWORKS = ("resnet20", "transformer", "mobilenet")
 
 

@@ -1,7 +1,8 @@
-"""One offer a layer out of ResNet-20's price list at 1/12 of its size: exactly, by TPE, by reinforcement, at random.
+"""Bits of each layer of ResNet-20 at 1/12 of its size: exactly, by TPE, by reinforcement, at random.
 
-Nats are those that the price list predicts, so nothing but the choice differs; no network is run after the price list
-is made. Every search judges the same number of choices, each made to fit by the same rule; seeds are of the search.
+8, 6, 5, 4, 3 or 2 bits, or float. Nats are those that the price list predicts, so nothing but the choice differs; no
+network is run after the price list is made. Every search judges the same number of choices, each made to fit by the
+same rule; seeds are of the search.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import manner
 import networks
 from laconic.core.budget import Budget
 from laconic.select import allocate, price
+from laconic.select.menu import GRIDS
 from laconic.select.reinforcement import Reinforcement
 from laconic.select.search import Strategy
 from laconic.select.searched import searched
 from laconic.select.strategies import AtRandom, TreeParzen
 
-EVIDENCE, MEASURED, TRIALS, SIZE = 256, 64, 400, 1 / 12
+EVIDENCE, MEASURED, MEASURES, TRIALS, SIZE = 256, 64, 16, 400, 1 / 12
 STRATEGIES: dict[str, Callable[[int], Strategy]] = {
     "tpe": lambda seed: TreeParzen(seed=seed),
     "reinforcement": lambda seed: Reinforcement(seed=seed),
@@ -37,7 +39,8 @@ def main() -> None:
     model = networks.cifar_resnet(20)
     task = networks.cifar_task(EVIDENCE + MEASURED, seed=0)
     evidence = laconic.calibrate(model, task, samples=EVIDENCE, activations=False)
-    prices, budget = price(model, task, evidence=evidence, samples=MEASURED, measure=16), Budget(size=SIZE)
+    prices = price(model, task, techniques=GRIDS, evidence=evidence, samples=MEASURED, measure=MEASURES)
+    budget = Budget(size=SIZE)
     start = time.process_time()
     exact = allocate(prices, budget)
     results: dict[str, Any] = {"allocate": {"nats": exact.nats, "seconds": round(time.process_time() - start, 2)}}
