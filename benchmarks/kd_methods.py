@@ -23,6 +23,7 @@ import manner
 from laconic import distill as one_call
 from laconic.distill import (
     AttentionTransfer,
+    ConfidenceTemperature,
     Contrastive,
     CorrelationCongruence,
     CosineFeatures,
@@ -30,11 +31,15 @@ from laconic.distill import (
     Dist,
     DistillationLoss,
     Ensemble,
+    Flow,
+    FocalTemperature,
     Gram,
+    JensenShannon,
     Labels,
     Match,
     NeuronSelectivity,
     ProbabilisticTransfer,
+    ProbabilityShift,
     Ramp,
     RelationalAngle,
     RelationalDistance,
@@ -45,10 +50,12 @@ from laconic.distill import (
     StandardisedSoftLabels,
     Sum,
     TopSoftLabels,
+    UniversalLogits,
     Variational,
     Weighted,
 )
-from laconic.train import AdamW, Training, mean_teacher, mutual, supervised, train
+from laconic.distill.augment import Mixup
+from laconic.train import AdamW, Training, distill_through_assistants, mean_teacher, mutual, supervised, train
 
 TEACHER, STUDENT = (32, 64, 128), (8, 16, 32)
 TEACHER_EPOCHS, EPOCHS, IMAGES = 12, 10, 10_000
@@ -106,7 +113,7 @@ def answers(loss: DistillationLoss) -> Row:
     return lambda teacher, student, task, seed: one_call(teacher, student, task, loss=both, training=budget(seed))
 
 
-def features(loss: Any, layer: str, **options: Any) -> Row:
+def features(loss: Any, layer: str | tuple[str, str], **options: Any) -> Row:
     """A loss on one layer beside the labels."""
     match = Match(teacher=layer, student=layer, loss=loss, balance=True, **options)
     return lambda teacher, student, task, seed: one_call(
@@ -122,6 +129,20 @@ def two_teachers(teacher: nn.Module, student: nn.Module, task: laconic.Task, see
     loss = Sum(losses=(Labels(), SoftLabels(temperature=4)))
     ensemble = Ensemble([teacher, second_teacher(task)], temperature=4)
     return one_call(ensemble, student, task, loss=loss, training=budget(seed))
+
+
+def all_layers(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    return one_call(teacher, student, task, loss=Labels(), match="auto", training=budget(seed))
+
+
+def mixed_up(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    loss = SoftLabels(temperature=4)  # A mixture has no label: the teacher alone says what it is.
+    return one_call(teacher, student, task, loss=loss, augment=[Mixup(alpha=0.2)], training=budget(seed))
+
+
+def through_an_assistant(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=4)))
+    return distill_through_assistants(teacher, student, task, loss=loss, training=budget(seed)).model
 
 
 def two_peers(_teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
@@ -143,9 +164,15 @@ ROWS: dict[str, Row] = {
     "Dist": answers(Dist()),
     "StandardisedSoftLabels": answers(StandardisedSoftLabels()),
     "TopSoftLabels": answers(TopSoftLabels(k=3, temperature=4)),
+    "JensenShannon": answers(JensenShannon(beta=0.5, temperature=4)),
+    "UniversalLogits": answers(UniversalLogits()),
+    "FocalTemperature": answers(SoftLabels(temperature=4, sample_temperature=FocalTemperature(beta=2))),
+    "ConfidenceTemperature": answers(SoftLabels(temperature=4, sample_temperature=ConfidenceTemperature(beta=1))),
+    "ProbabilityShift": answers(ProbabilityShift(loss=SoftLabels(temperature=4))),
     "SameFeatures": features(SameFeatures(), "high", projection="conv"),
     "AttentionTransfer": features(AttentionTransfer(), "high"),
     "Gram": features(Gram(), "high", projection="conv"),
+    "Flow": features(Flow(), ("middle", "high"), projection="conv"),
     "NeuronSelectivity": features(NeuronSelectivity(), "high"),
     "SimilarityPreserving": features(SimilarityPreserving(), "high"),
     "RelationalDistance": features(RelationalDistance(), "flat"),
@@ -155,6 +182,9 @@ ROWS: dict[str, Row] = {
     "Variational": features(Variational(), "high", projection="conv"),
     "CosineFeatures": features(CosineFeatures(), "flat", projection="linear"),
     "Contrastive": features(Contrastive(), "flat"),
+    "match=auto": all_layers,
+    "Mixup": mixed_up,
+    "assistant": through_an_assistant,
     "two teachers": two_teachers,
     "mutual": two_peers,
     "mean teacher": own_mean,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from laconic.core.task import Batch, Task
+from laconic.distill.answering import answering
 from laconic.distill.decoding import Decoding
 from laconic.distill.growing import continued, opening
 
@@ -33,14 +33,7 @@ def dictation(
     Reference:
         Kim, Rush, 2016, arXiv:1606.07947, section 3.2 (with beam search).
     """
-    modes = {module: module.training for module in teacher.modules()}
-    device = next((p.device for p in teacher.parameters()), torch.device("cpu"))
-    try:
-        teacher.eval()
-        with torch.no_grad():
-            prompts = (opening(batch) for batch in task.batches(part, device=device, limit=samples))
-            found = [continued(prompt, decoding(teacher, prompt, task), decoding.end) for prompt in prompts]
-            return [batch.to("cpu") for batch in found]
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with answering(teacher) as device:
+        prompts = (opening(batch) for batch in task.batches(part, device=device, limit=samples))
+        found = [continued(prompt, decoding(teacher, prompt, task), decoding.end) for prompt in prompts]
+        return [batch.to("cpu") for batch in found]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from laconic.core.errors import DataError, invalid
 from laconic.core.metric import IGNORED_LABEL
 from laconic.core.task import Task
+from laconic.distill.answering import answering
 from laconic.distill.domain import check_share, check_temperature
 
 Array = NDArray[np.float64]
@@ -193,16 +194,8 @@ def _mix(soft: Array, labels: NDArray[np.int64] | None, hard_weight: float) -> A
 
 def _answers(teacher: nn.Module, task: Task, part: str) -> tuple[Array, Array, NDArray[Any] | None]:
     """Returns the table, the teacher's answers in the same order, and labels where all batches have them."""
-    first = next(iter(teacher.parameters()), None)
-    device = torch.device("cpu") if first is None else first.device
-    modes = {module: module.training for module in teacher.modules()}
-    try:
-        teacher.eval()
-        with torch.no_grad():
-            batches = [(b, task.forward(teacher, b)) for b in task.batches(part, device=device)]
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with answering(teacher) as device:
+        batches = [(b, task.forward(teacher, b)) for b in task.batches(part, device=device)]
     answers = np.concatenate([answer.detach().cpu().double().numpy() for _, answer in batches])
     if task.score.regression and answers.ndim == 2 and answers.shape[1] == 1:
         answers = answers[:, 0]

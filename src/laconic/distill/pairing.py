@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from laconic.core.errors import UsageError
 from laconic.core.task import Batch, Task
+from laconic.distill.answering import answering
 from laconic.distill.feature import FeatureLoss, LearnedLoss
 from laconic.distill.match import Match, Projection
 from laconic.distill.same_features import SameFeatures
@@ -89,17 +89,12 @@ def layers(model: nn.Module, batch: Batch, task: Task) -> list[Layer]:
     """Returns the layers of a model that repeat, in the order in which they are called."""
     found: dict[str, list[tuple[int, ...]]] = {}
     handles = [module.register_forward_hook(_listener(found, path)) for path, module in _repeated(model)]
-    modes = {module: module.training for module in model.modules()}
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
-        model.eval()
-        with torch.no_grad():
+        with answering(model) as device:
             task.forward(model, batch.to(device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return [Layer(path=path, shape=shapes[0]) for path, shapes in found.items() if len(shapes) == 1]
 
 

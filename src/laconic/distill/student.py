@@ -90,7 +90,8 @@ def student(
     shorter = None
     if depth < 1:
         names = _gone(teacher, graph, data, depth, layers, keep)
-        shorter = remove_blocks(teacher, data, names=names, samples=samples, graph=graph)
+        # Patterns speak of the teacher's names, so layers that are counted anew would answer to the wrong ones.
+        shorter = remove_blocks(teacher, data, names=names, samples=samples, renumber=not keep, graph=graph)
         graph, keep = capture(shorter.model, args, kwargs), present(keep, shorter.model)
     left = 1.0 if size is None else size / (1.0 if shorter is None else shorter.parameters_ratio)
     if shorter is not None and width == 1 and left >= 1:

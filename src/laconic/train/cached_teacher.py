@@ -17,6 +17,7 @@ from laconic.core.errors import ArtifactError, DataError, invalid
 from laconic.core.files import read_json, write_json
 from laconic.core.folders import replacing
 from laconic.core.task import Batch, Task
+from laconic.distill.answering import answering
 from laconic.train.sample_keys import Keys, sample_keys
 
 MANIFEST, ANSWERS, CLASSES, SAMPLES = "cache.json", "answers.bin", "classes.bin", "samples.npy"
@@ -222,16 +223,10 @@ def _unseen(keys: Keys, seen: set[bytes]) -> list[int]:
 
 def _asked(teacher: nn.Module, task: Task, part: str) -> Iterator[tuple[Keys, Tensor]]:
     """Yields the keys and logits of each batch."""
-    device = next((p.device for p in teacher.parameters()), torch.device("cpu"))
-    modes = {module: module.training for module in teacher.modules()}
-    asked = _Asked(teacher).eval()
-    try:
-        with torch.no_grad():
-            for batch in task.batches(part):
-                yield _answered(asked, task, batch.to(device))
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    asked = _Asked(teacher)
+    with answering(asked) as device:
+        for batch in task.batches(part):
+            yield _answered(asked, task, batch.to(device))
 
 
 def _answered(asked: _Asked, task: Task, batch: Batch) -> tuple[Keys, Tensor]:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss, Lesson, Match, Matched, Pair, Site, overhear
 from laconic.train.describe import describe
-from laconic.train.objective import Moment, Objective
+from laconic.train.objective import Moment, Objective, unwrapped
 
 TEACHER_LABELS = "teacher_labels"
 """The input that says which of the teacher's positions count, where they are not the student's."""
@@ -77,8 +76,7 @@ class School:
 
 
 def _ask(task: Task, model: nn.Module, batch: Batch, sites: Sequence[str]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    inside = model.module if isinstance(model, DistributedDataParallel) else model
-    return overhear(lambda: task.forward(model, batch), inside, [Site.parse(site) for site in sites])
+    return overhear(lambda: task.forward(model, batch), unwrapped(model), [Site.parse(site) for site in sites])
 
 
 def _joined(pairs: Sequence[Pair]) -> Pair:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from laconic.core.errors import ModelError, invalid
 from laconic.core.task import Batch, Task, cross_entropy
+from laconic.distill.answering import answering
 from laconic.train import randomness
 
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -162,13 +163,11 @@ def _variation(images: Tensor) -> Tensor:
 @contextmanager
 def _still(model: nn.Module) -> Iterator[None]:
     """Puts a model to eval mode and its parameters out of the gradient's way for a while."""
-    modes = {module: module.training for module in model.modules()}
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval().requires_grad_(False)
-        yield
+        model.requires_grad_(False)
+        with answering(model), torch.enable_grad():
+            yield
     finally:
-        for module, training in modes.items():
-            module.training = training
         for parameter, requires in wanted:
             parameter.requires_grad_(requires)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from laconic.core.errors import DataError
 from laconic.core.task import Batch, Task
@@ -66,3 +67,8 @@ def supervised(task: Task) -> Objective:
         return {"labels": label_loss(task.forward(model, batch), batch.labels, task.criterion)}
 
     return Objective(terms=terms, name="supervised")
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Returns the user's own module, which several processes wrap."""
+    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -7,14 +7,14 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from laconic.core.errors import invalid
 from laconic.core.task import Batch, Task
 from laconic.distill import Decoding, DistillationLoss, JensenShannon, continued, opening
+from laconic.distill.answering import answering
 from laconic.train.describe import describe
 from laconic.train.imitation import School
-from laconic.train.objective import Moment, Objective
+from laconic.train.objective import Moment, Objective, unwrapped
 
 Author = Literal["student", "teacher"]
 
@@ -70,13 +70,6 @@ def on_policy(
 
 def written(model: nn.Module, batch: Batch, decoding: Decoding, task: Task) -> Batch:
     """Returns the batch's prompts and how a model, in eval mode meanwhile, goes on, with labels."""
-    writer = model.module if isinstance(model, DistributedDataParallel) else model
-    modes = {module: module.training for module in writer.modules()}
-    prompt = opening(batch)
-    try:
-        writer.eval()
-        with torch.no_grad():
-            return continued(prompt, decoding(writer, prompt, task), decoding.end)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    writer, prompt = unwrapped(model), opening(batch)
+    with answering(writer):
+        return continued(prompt, decoding(writer, prompt, task), decoding.end)

@@ -8,14 +8,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
-from torch.nn.parallel import DistributedDataParallel
 
 from laconic.core.errors import DataError, ModelError, invalid
 from laconic.core.metric import IGNORED_LABEL
 from laconic.core.task import Batch, Task
 from laconic.distill import Pair, PathBalance, Site, SoftTree, overhear
 from laconic.distill.domain import check_share, check_temperature, check_weight
-from laconic.train.objective import Moment, Objective
+from laconic.train.objective import Moment, Objective, unwrapped
 
 SITES = (Site.parse("gates"), Site.parse("leaves:input"))
 TreeLoss = Literal["leaves", "mixture"]
@@ -86,7 +85,7 @@ def inside(model: nn.Module) -> SoftTree:
     Raises:
         ModelError: the model is no `SoftTree`.
     """
-    found = model.module if isinstance(model, DistributedDataParallel) else model
+    found = unwrapped(model)
     if not isinstance(found, SoftTree):
         raise ModelError(f"tree_growth: got {type(found).__name__}; expected a SoftTree. Others learn by distillation.")
     return found
