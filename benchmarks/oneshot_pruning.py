@@ -3,13 +3,22 @@
 Top-1 in percent on the 10,000 test images. `laconic` is the default of `laconic.prune`; `laconic_in_three_steps` finds
 importance anew after each third of the way, with no training in between either. Every other criterion comes
 as it is usually used: the same fraction of every axis, then batch-norm statistics taken anew; `l1_cut` without even
-that; `l1_compensated` with Laconic's compensation.
+that; `l1_compensated` with Laconic's compensation. `torch_pruning_l1` is torch-pruning 1.6.1 (to be installed for it)
+as its documentation shows: group magnitude, the last layer left alone, step by step until the MACs are reached. `time`
+is what is left of the original's latency in ONNX Runtime, both timed in turn, one image on one thread. With `--write`
+each row goes into results/oneshot_pruning.json as soon as it is there.
 """
 
 from __future__ import annotations
 
+import copy
+import datetime
+import json
+import sys
+import tempfile
 from functools import cache
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +26,10 @@ from torch import Tensor, nn
 import laconic
 import manner
 import networks
+from laconic.core.plan import Plan
+from laconic.export.onnxruntime import Session, export
+from laconic.graph import capture, costs
+from laconic.measure import latency, ratio
 from laconic.prune import (
     Activation,
     Apoz,
@@ -50,7 +63,20 @@ CRITERIA: dict[str, Importance | None] = {
     "random": Random(),
 }
 COMPENSATION: dict[str, Literal["weights"] | None] = {"laconic": "weights", "l1_compensated": "weights", "l1_cut": None}
-ROWS = [f"resnet{depth}/{factor}/{name}" for depth in (56, 20) for factor in FACTORS for name in CRITERIA]
+OTHER = "torch_pruning_l1"
+ROWS = [f"resnet{depth}/{factor}/{name}" for depth in (56, 20) for factor in FACTORS for name in (*CRITERIA, OTHER)]
+RESULTS = Path(__file__).parent / "results" / "oneshot_pruning.json"
+OTHER_STEPS, OTHER_MOST = 40, 0.9
+TIMED_S = 6.0
+
+
+class Found(NamedTuple):
+    """A smaller network, what is left of the MACs and parameters, and whether it is the user's own module."""
+
+    model: nn.Module
+    macs_ratio: float
+    parameters_ratio: float
+    form: str
 
 
 @cache
@@ -100,19 +126,100 @@ def pruned(depth: int, factor: str, name: str) -> laconic.Pruned:
     )
 
 
+def by_the_other(depth: int, factor: str) -> Found:
+    """Returns one network, pruned by torch-pruning.
+
+    Raises:
+        Exception: whatever it raises.
+    """
+    import torch_pruning as tp
+
+    model, example = copy.deepcopy(original(depth)), test_images()[0][:1]
+    inputs = networks.cifar_inputs(example)
+    whole = costs(capture(model, (inputs,)))
+    pruner = tp.pruner.BasePruner(
+        model,
+        inputs,
+        importance=tp.importance.GroupMagnitudeImportance(p=1),
+        pruning_ratio=OTHER_MOST,
+        iterative_steps=OTHER_STEPS,
+        ignored_layers=[m for m in model.modules() if isinstance(m, nn.Linear)],
+    )
+    left = whole
+    while left.macs * float(factor) > whole.macs:
+        pruner.step()
+        left = costs(capture(model, (inputs,)))
+    return Found(model.eval(), left.macs / whole.macs, left.parameter_count / whole.parameter_count, "module")
+
+
+def time_ratio(depth: int, found: nn.Module) -> float:
+    """Returns the latency that is left in ONNX Runtime, for one image on one thread."""
+    batch = next(task().batches("evaluate")).first(1)
+    arrays = [tensor.numpy() for tensor in batch.inputs]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [
+            export(model, Plan(), task(), batch, Path(folder) / f"{i}.onnx").path
+            for i, model in enumerate((original(depth), found))
+        ]
+        first, second = (Session(path, threads=1) for path in paths)
+        timed = latency({"original": lambda: first.run(arrays), "pruned": lambda: second.run(arrays)}, seconds=TIMED_S)
+    return round(ratio(timed["pruned"], timed["original"]).value, 3)
+
+
+def measured(row: str) -> dict[str, Any]:
+    """Returns one row."""
+    network, factor, name = row.split("/")
+    depth = int(network.removeprefix("resnet"))
+    try:
+        smaller = pruned(depth, factor, name) if name != OTHER else by_the_other(depth, factor)
+    except Exception as failure:
+        if name != OTHER:
+            raise
+        return {"row": row, "top1_percent": None, "failed": f"{type(failure).__name__}: {failure}".splitlines()[0]}
+    return {
+        "row": row,
+        "top1_percent": top1(smaller.model),
+        "macs_ratio": round(smaller.macs_ratio, 3),
+        "parameters_ratio": round(smaller.parameters_ratio, 3),
+        "time_ratio": time_ratio(depth, smaller.model),
+        "form": smaller.kind if isinstance(smaller, laconic.Pruned) else smaller.form,
+    }
+
+
+def write(row: dict[str, Any]) -> None:
+    """Puts a row into the results file."""
+    old = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows = {one["row"]: one for one in old["rows"]} | {row["row"]: row}
+    ordered = [rows[name] for name in ROWS if name in rows]
+    new = {**old, "date": datetime.date.today().isoformat(), "rows": ordered, "result": summary(ordered)}
+    RESULTS.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the last line."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        network, factor, name = row["row"].split("/")
+        found.setdefault(network, {}).setdefault(factor, {})[name] = row["top1_percent"]
+    return found
+
+
 def main() -> None:
     """Runs the rows."""
+    writing = "--write" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--write"]
     given = manner.options(__doc__ or "", ROWS, seeds=1)
-    manner.line("row", "top-1", "MACs", "parameters", "form")
-    results: dict[str, Any] = {}
-    for row in given.rows:
-        network, factor, name = row.split("/")
-        depth = int(network.removeprefix("resnet"))
-        found = pruned(depth, factor, name)
-        accuracy = top1(found.model)
-        results.setdefault(network, {}).setdefault(factor, {})[name] = accuracy
-        manner.line(row, accuracy, f"{found.macs_ratio:.3f}", f"{found.parameters_ratio:.3f}", found.kind)
-    manner.finish(results)
+    torch.set_num_threads(1)
+    widths = (36, 10, 10, 12, 10, 10)
+    manner.line("row", "top-1", "MACs", "parameters", "time", "form", widths=widths)
+    rows = []
+    for name in given.rows:
+        rows.append(row := measured(name))
+        shown = ("top1_percent", "macs_ratio", "parameters_ratio", "time_ratio", "form")
+        manner.line(name, *(row.get(key, "") for key in shown), widths=widths)
+        if writing:
+            write(row)
+    manner.finish(summary(rows))
 
 
 if __name__ == "__main__":
