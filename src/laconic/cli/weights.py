@@ -60,6 +60,10 @@ def quantize(
 
     check_replaceable(out, FILES)
     activations = None
+    if activation_bits is None and (activation_per != "tensor" or first_bits is not None):
+        raise invalid(
+            "quantize.activation_bits", None, "a whole number from 2 to 8, beside what is said of activations"
+        )
     if activation_bits is not None:
         activations = RoundActivations(
             bits=activation_bits,
