@@ -131,11 +131,17 @@ def job_of(
         recovery=recovery,
         samples=samples,
         seed=seed,
-        command=command or f"laconic.compress({type(model).__name__}, task, Budget({budget or ''}), {str(target)!r})",
+        command=command or _call(model, budget or Budget(), target),
         progress=progress or Silent(),
     )
     check_task(job.model, task)
     return job
+
+
+def _call(model: nn.Module, budget: Budget, target: str | Target) -> str:
+    """Returns the call that repeats a job, as Python."""
+    limits = ", ".join(f"{name}={value!r}" for name, value in budget.config().items())
+    return f"laconic.compress({type(model).__name__}, task, laconic.Budget({limits}), {str(target)!r})"
 
 
 def _on_cpu(model: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from laconic.calibrate import Evidence
+from laconic.calibrate import Evidence, layers
 from laconic.measure import wilson
 from laconic.pipeline.job import Job
 from laconic.pipeline.routes import Route
@@ -31,8 +31,9 @@ def risks(job: Job, evidence: Evidence, best: Route) -> Iterator[str]:
             f"{len(starved)} layers have seen fewer samples than they have inputs ({_named(starved)}): give more "
             "calibration data."
         )
-    if evidence.unreached:
-        yield f"The data never used {_named(evidence.unreached)}: nothing is known about them."
+    known = {layer.parameter for layer in layers(job.model)}
+    if unused := [name for name in evidence.unreached if name in known]:
+        yield f"The data never used {_named(unused)}: nothing is known about them."
     if (best.nats or 0.0) > MUCH:
         yield "Without training the answers change visibly: do not use the result without recovery and evaluation."
     if best.proposal.keep < FEW_KEPT:
