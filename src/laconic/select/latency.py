@@ -30,7 +30,7 @@ from laconic.select.layers_at_work import LayerAtWork, changed, layers_at_work
 PARTS = ("other", "float", "integer", "around")
 DRAWN = 0.02
 """How strongly the corrections are drawn to one; a measured plan that is wrong by a tenth counts 0.01."""
-ROUNDS, SECONDS = 100, 6.0
+ROUNDS, SECONDS = 100, 15.0
 
 
 @final
