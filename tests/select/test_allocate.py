@@ -1,4 +1,6 @@
 import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -57,6 +59,39 @@ def test_the_choice_is_exact_where_prices_are_decades_apart() -> None:
     least = min(sum(o.nats for o in c) for c in chosen)
     assert 0 < least < 1e-3
     assert allocate(prices, Budget(size="2200 B")).nats == pytest.approx(least, rel=1e-9, abs=0)
+
+
+@dataclass(frozen=True)
+class Steady:
+    offers: tuple[float, ...]
+    other: float = 0.5
+    original: float = 4.5
+
+
+TIMES = Steady(tuple(1.0 if i % 6 == 0 else 0.2 + 0.1 * (i * 7 % 6) for i in range(24)))
+
+
+def test_a_limit_of_time_holds_beside_the_others_where_times_are_given() -> None:
+    taken = dict(zip(map(id, PRICES.offers), TIMES.offers, strict=True))
+
+    def milliseconds(chosen: Iterable[Offer]) -> float:
+        return 0.5 + sum(taken[id(offer)] for offer in chosen)
+
+    allowed = [
+        chosen
+        for chosen in itertools.product(*PRICES.layers.values())
+        if milliseconds(chosen) <= 0.6 * 4.5 and 100 + sum(o.size_bytes for o in chosen) <= 0.8 * PRICES.size_bytes
+    ]
+    found = allocate(PRICES, Budget(latency=0.6, size=0.8), times=TIMES)
+    assert found.nats == pytest.approx(min(sum(o.nats for o in chosen) for chosen in allowed))
+    assert milliseconds(found.offers) <= 0.6 * 4.5
+    with pytest.raises(UsageError, match=r"Budget.latency: got 0.4500; expected at least 1.7000"):
+        allocate(PRICES, Budget(latency=0.1), times=TIMES)
+
+
+def test_a_limit_of_time_without_times_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"allocate.times: got None; .* Pass milliseconds"):
+        allocate(PRICES, Budget(latency=0.6))
 
 
 def test_without_limits_everything_stays() -> None:

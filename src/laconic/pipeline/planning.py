@@ -14,7 +14,6 @@ from laconic.core.budget import Budget, Limit
 from laconic.core.edit import RoundActivation
 from laconic.core.errors import LaconicError
 from laconic.core.plan import Plan
-from laconic.core.state import state_size
 from laconic.export.onnxruntime import export
 from laconic.graph import capture, costs
 from laconic.pipeline.bases import Base, Bases
@@ -36,7 +35,7 @@ class Step:
     Args:
         words: what was done.
         nats: KL(original || model so far) on held-back calibration data.
-        size_bytes: of the network on disk so far, packed.
+        size_bytes: of all weights and buffers so far, coded.
         macs: multiply-accumulates of one sample so far.
     """
 
@@ -81,6 +80,13 @@ def uniform(base: Base, *, activations: bool) -> Plan:
 def offered(base: Base, *, activations: bool) -> PriceList:
     """Returns the offers that go together with integer kernels, or all."""
     return base.prices.among(GRIDS) if activations else base.prices
+
+
+def coded_bytes(network: nn.Module, plan: Plan) -> int:
+    """Returns the bytes of all tensors, coded where the plan codes them."""
+    coded = {edit.parameter: edit.coding.size_bytes for edit in plan.recodes}
+    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return sum(coded.get(name, tensor.nbytes) for name, tensor in held.items())
 
 
 def _mixed(base: Base, bases: Bases, proposal: Proposal, limit: float) -> Plan:
@@ -142,6 +148,6 @@ def _step(bases: Bases, words: str, base: Base, inner: Plan) -> Step:
     return Step(
         words=words,
         nats=bases.yardstick.nats(network),
-        size_bytes=state_size(network, (base.plan + inner).without_overwritten()),
+        size_bytes=coded_bytes(network, inner),
         macs=macs,
     )

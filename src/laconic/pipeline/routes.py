@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from torch import nn
-
 from laconic.core.apply import apply
 from laconic.core.budget import Budget, Limit
 from laconic.core.errors import LaconicError
 from laconic.core.plan import Plan
 from laconic.measure import module_bytes
 from laconic.pipeline.bases import Base, Bases
-from laconic.pipeline.planning import offered, uniform
+from laconic.pipeline.planning import coded_bytes, offered, uniform
 from laconic.pipeline.proposal import Proposal
 from laconic.select import allocate
 from laconic.select.front import least_bytes
@@ -175,18 +173,11 @@ def _uniform(bases: Bases, base: Base, keep: float, overhead: int, *, activation
     network = apply(base.model, plan).eval()
     return Route(
         proposal=Proposal(keep=keep, activations=activations),
-        size_bytes=_coded_bytes(network, plan) + overhead,
+        size_bytes=coded_bytes(network, plan) + overhead,
         macs=base.macs,
         nats=bases.yardstick.nats(network),
         time=bases.time(base.plan + plan) if timed else None,
     )
-
-
-def _coded_bytes(network: nn.Module, plan: Plan) -> int:
-    """Returns the bytes of all tensors, coded where the plan codes them."""
-    coded = {edit.parameter: edit.coding.size_bytes for edit in plan.recodes}
-    held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return sum(coded.get(name, tensor.nbytes) for name, tensor in held.items())
 
 
 def _mixed(bases: Bases, base: Base, proposal: Proposal, original_bytes: int, overhead: int, *, timed: bool) -> Route:

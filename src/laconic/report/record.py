@@ -41,7 +41,7 @@ class StepRow:
     Args:
         done: what was done, in words.
         nats: distance of the model so far from the original, KL in nats on held-back calibration data.
-        size_bytes: of the network so far on disk, packed.
+        size_bytes: of all weights and buffers so far, coded.
         macs: multiply-accumulates of one sample so far.
     """
 

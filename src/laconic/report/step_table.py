@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from laconic.report import wording
 from laconic.report.record import Report, Way
 
-STEP_TITLES = ("Step", "Size", "Multiply-adds", "Distance to the original")
+STEP_TITLES = ("Step", "Weights", "Multiply-adds", "Distance")
 WAY_TITLES = ("Way", "File, about", "MACs", "Nats", "Verdict")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,36 +16,55 @@ from laconic.select.offer import Choice, Offer, PriceList
 
 Array = NDArray[np.float64]
 Chosen = NDArray[np.bool_]
+DIGITS = {"latency": 4}
 FEASIBILITY = 1e-6
 """By how much the solver may exceed a limit that is scaled to one."""
 
 
-def allocate(prices: PriceList, budget: Budget) -> Choice:
+class Times(Protocol):
+    """What each offer of a price list takes on a target.
+
+    Args:
+        offers: milliseconds, in the list's order.
+        other: milliseconds of all that none of the layers is.
+    """
+
+    offers: tuple[float, ...]
+    other: float
+
+    @property
+    def original(self) -> float:
+        """Milliseconds of the model as it is."""
+
+
+def allocate(prices: PriceList, budget: Budget, *, times: Times | None = None) -> Choice:
     """Chooses one offer for each layer, with the least sum of nats that the limits allow.
 
     A multiple-choice knapsack, solved as a mixed-integer linear programme by HiGHS; no forward pass is needed.
 
     Args:
         prices: of one model.
-        budget: its `size` and `macs` are limits of all parameters and buffers together, and of one sample; other limits
-            are not seen here.
+        budget: its `size` and `macs` are limits of all parameters and buffers together, and of one sample; its
+            `latency` needs `times`; other limits are not seen here.
+        times: what each offer takes on the target, such as `select.milliseconds.milliseconds(prices, ...)`.
 
     Raises:
-        UsageError: no choice meets a limit; the least there is, is said.
+        UsageError: no choice meets a limit; the least there is, is said. Or time is limited and there are no times.
 
     Reference:
         Kellerer, Pferschy and Pisinger 2004, Knapsack Problems, chapter 11; Huangfu and Hall 2018 (HiGHS).
     """
     layers = list(prices.layers.values())
     offers = [offer for found in layers for offer in found]
-    limits = _limits(prices, offers, budget)
+    limits = _limits(prices, offers, budget, times)
     for name, (amounts, bound) in limits.items():
         least = sum(min(part) for part in np.split(amounts, np.cumsum([len(f) for f in layers])[:-1]))
         if least > bound:
-            whole = {"size": prices.other_bytes, "macs": prices.other_macs}[name]
+            whole = {"size": prices.other_bytes, "macs": prices.other_macs, "latency": times.other if times else 0.0}
+            got, possible = (f"{amount + whole[name]:,.{DIGITS.get(name, 0)}f}" for amount in (bound, least))
             raise UsageError(
-                f"Budget.{name}: got {bound + whole:,.0f}; expected at least {least + whole:,.0f}, which the smallest "
-                "offer for every layer leaves. Offer more techniques, or allow more."
+                f"Budget.{name}: got {got}; expected at least {possible}, which the smallest offer for every layer "
+                "leaves. Offer more techniques, or allow more."
             )
     nats = np.array([offer.nats for offer in offers])
     counts = [len(found) for found in layers]
@@ -99,9 +119,20 @@ def choice_of(prices: PriceList, offers: list[Offer]) -> Choice:
     )
 
 
-def _limits(prices: PriceList, offers: list[Offer], budget: Budget) -> dict[str, tuple[Array, float]]:
+def _limits(
+    prices: PriceList, offers: list[Offer], budget: Budget, times: Times | None
+) -> dict[str, tuple[Array, float]]:
     """Returns what each offer takes, and how much all layers together may take."""
     found = {}
+    if (latency := budget.limits.get("latency")) is not None:
+        if times is None:
+            raise UsageError(
+                f"allocate.times: got None; expected the milliseconds of each offer, since the budget has "
+                f"latency={latency.value}. Pass milliseconds(prices, model, task, target)."
+            )
+        taken = dict(zip(map(id, prices.offers), times.offers, strict=True))
+        amounts = np.array([taken[id(offer)] for offer in offers])
+        found["latency"] = (amounts, latency.bound(times.original) - times.other)
     if (size := budget.limits.get("size")) is not None:
         amounts = np.array([float(offer.size_bytes) for offer in offers])
         found["size"] = (amounts, size.bound(prices.size_bytes) - prices.other_bytes)
