@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from laconic.core.errors import ArtifactError, invalid
+from laconic.core.errors import invalid
 from laconic.measure.divergence import Agreement, Divergence
 from laconic.measure.latency import Latency
 from laconic.measure.quality import Score
-from laconic.measure.record import RECORD
+from laconic.measure.record import RECORD, from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True, config=RECORD)
@@ -66,8 +65,7 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values."""
-        found: dict[str, Any] = TypeAdapter(Figures).dump_python(self, mode="json")
-        return found
+        return to_json(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Figures:
@@ -76,9 +74,4 @@ class Figures:
         Raises:
             ArtifactError: a figure has an unknown name or no sensible value; the message names the first such.
         """
-        try:
-            return TypeAdapter(cls).validate_python(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in ("Figures", *first["loc"]))
-            raise ArtifactError(f"{where}: {first['msg']}. The file is damaged or of another version.") from error
+        return from_json(Figures, content)

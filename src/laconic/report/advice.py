@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from laconic.core.budget import Budget
-from laconic.core.errors import ArtifactError
 from laconic.core.target import Target
-from laconic.measure.record import RECORD
+from laconic.measure.record import RECORD, from_json, to_json
 from laconic.report.record import Way
 
 
@@ -50,8 +48,7 @@ class Advice:
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values."""
-        found: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return found
+        return to_json(self)
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Advice:
@@ -60,12 +57,4 @@ class Advice:
         Raises:
             ArtifactError: a key is unknown or missing, or a value makes no sense; the message names the first such.
         """
-        try:
-            return _ADAPTER.validate_python(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ArtifactError(f"Advice.{where}: {first['msg'].rstrip('.')}. The file is damaged.") from error
-
-
-_ADAPTER = TypeAdapter(Advice)
+        return from_json(Advice, content)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from laconic.core.budget import Budget
-from laconic.core.errors import ArtifactError
 from laconic.core.target import Target
 from laconic.measure import Figures
-from laconic.measure.record import RECORD
+from laconic.measure.record import RECORD, from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True, config=RECORD)
@@ -154,8 +152,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values."""
-        found: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return found
+        return to_json(self)
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Report:
@@ -164,13 +161,4 @@ class Report:
         Raises:
             ArtifactError: a key is unknown or missing, or a value makes no sense; the message names the first such.
         """
-        try:
-            return _ADAPTER.validate_python(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            what = first["msg"].rstrip(".")
-            raise ArtifactError(f"Report.{where}: {what}. The file is damaged or of another version.") from error
-
-
-_ADAPTER = TypeAdapter(Report)
+        return from_json(Report, content)
