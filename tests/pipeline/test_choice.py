@@ -31,7 +31,7 @@ def outcome(tried, *misses, slower=False, time=None):
 
 
 def chosen(limits, *outcomes, routes=ROUTES):
-    return next_proposal(wanted(**limits), routes, outcomes, ORIGINAL)
+    return next_proposal(wanted(**limits), routes, outcomes)
 
 
 def test_of_ways_that_cost_next_to_nothing_the_fastest_comes_first():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from laconic import AdamW, Batch, Budget, Plan, Recovery, Report, compress, load_into, verify
 from laconic.core.edit import RoundActivation
+from laconic.core.errors import ModelError
 from laconic.core.files import read_json
 from laconic.export.onnxruntime import Session
 from laconic.quantize import RoundToNearest
@@ -103,6 +104,15 @@ def test_channels_are_cut_where_the_budget_limits_multiply_accumulates():
     assert verify(result.folder / "artifact").samples > 0
     loaded, (x, _) = load_into(network(seed=1), result.folder / "artifact"), data(seed=1)
     assert torch.equal(loaded(x), result.model(x))
+
+
+@pytest.mark.parametrize("budget", [{"macs": 0.5}, {"latency": 0.1}])
+def test_channels_that_cannot_be_cut_leave_the_nearest_attempt_and_what_is_missing(budget):
+    frozen = ModelError("every axis is frozen")
+    with at_once(), patch("laconic.pipeline.bases.prune", side_effect=frozen):
+        result = compress(network(), task(), Budget(**budget), recovery=None)
+    assert [miss.name for miss in result.misses] == list(budget)
+    assert any(way.verdict == "every axis is frozen" for way in result.report.ways)
 
 
 def test_a_recovery_that_brings_the_model_nearer_is_kept_and_said():

@@ -59,7 +59,7 @@ def bases(**budget):
 def explored(**budget):
     made = bases(**budget)
     macs = made.at(1.0).macs
-    return made, explore(made, Wanted.of(made.job.budget, size_bytes=FILE, macs=macs), FILE)
+    return made, explore(made, Wanted.of(made.job.budget, size_bytes=FILE, macs=macs))
 
 
 def test_without_limits_eight_bits_are_all_there_is_to_consider():
@@ -103,9 +103,18 @@ def test_accuracy_alone_leads_to_smaller_and_smaller_files():
 def test_a_model_whose_channels_cannot_be_cut_says_so_and_stays_in_the_running():
     made = bases(latency=0.2)
     with patch("laconic.pipeline.bases.prune", side_effect=made_error()):
-        routes = explore(made, Wanted.of(made.job.budget, size_bytes=FILE, macs=100), FILE)
+        routes = explore(made, Wanted.of(made.job.budget, size_bytes=FILE, macs=1280))
     assert [route.nats is None for route in routes] == [False, False, True]
     assert routes[-1].why == "every axis is frozen"
+
+
+def test_multiply_accumulates_that_cannot_be_cut_leave_the_ways_with_all_channels():
+    made = bases(macs=0.5)
+    wanted = Wanted.of(made.job.budget, size_bytes=FILE, macs=1280)
+    with patch("laconic.pipeline.bases.prune", side_effect=made_error()):
+        routes = explore(made, wanted)
+    assert [(route.proposal.keep, route.nats is None) for route in routes] == [(0.5, True), (1.0, False), (1.0, False)]
+    assert not any(wanted.allows(route) for route in routes[1:])
 
 
 def made_error():

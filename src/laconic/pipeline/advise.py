@@ -96,10 +96,10 @@ def advise(
         )
     evidence = calibrate(job.model, job.task, samples=samples, gradients=needs_prices(job.budget), seed=seed)
     bases = Bases(job=job, graph=graph, evidence=evidence)
-    routes = explore(bases, wanted, exported.size_bytes)
-    chosen = next_proposal(wanted, routes, [], exported.size_bytes)
+    routes = explore(bases, wanted)
+    chosen = next_proposal(wanted, routes, [])
     best = next(route for route in routes if route.proposal == chosen)
-    feasible = wanted.allows(best, exported.size_bytes) and should_be_quick(best, wanted, routes, [])
+    feasible = wanted.allows(best) and should_be_quick(best, wanted, routes, [])
     training = _training(job)
     return Advice(
         model=type(job.model).__name__,
@@ -108,7 +108,7 @@ def advise(
         feasible=feasible,
         answer=_answer(best, exported.size_bytes, feasible=feasible),
         steps=tuple(_steps(best, bases, exported.size_bytes, job)),
-        ways=tuple(_way(route, best, wanted, routes, exported.size_bytes) for route in routes),
+        ways=tuple(_way(route, best, wanted, routes) for route in routes),
         training=tuple(_expected(job, best, training)),
         risks=tuple(risks(job, evidence, best)),
         costs=tuple(_costs(job, time.monotonic() - start, seconds, training)),
@@ -157,13 +157,13 @@ def _felt(nats: float) -> str:
     return f"on average at most {100 * min(1.0, (nats / 2) ** 0.5):.2g} % of the probability goes to other answers"
 
 
-def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route], original_bytes: int) -> Way:
+def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route]) -> Way:
     if route is best:
         verdict = "recommended"
     elif route.nats is None:
         verdict = route.why
-    elif not wanted.allows(route, original_bytes):
-        verdict = "too large"
+    elif not wanted.allows(route):
+        verdict = "too large" if route.macs <= wanted.macs * wanted.original_macs else "too many multiply-adds"
     elif not should_be_quick(route, wanted, routes, []):
         verdict = f"too slow: about {time_of(route, routes, []):.2f} of the time"
     elif best.nats is not None and route.nats > best.nats:

@@ -67,9 +67,7 @@ def rank(outcome: Outcome) -> tuple[bool, bool, float, int]:
     return bool(outcome.misses), outcome.slower, outcome.excess, outcome.size_bytes
 
 
-def next_proposal(
-    wanted: Wanted, routes: Sequence[Route], outcomes: Sequence[Outcome], original_bytes: int
-) -> Proposal | None:
+def next_proposal(wanted: Wanted, routes: Sequence[Route], outcomes: Sequence[Outcome]) -> Proposal | None:
     """Returns what to try after these outcomes.
 
     The way of the fewest nats among those that should fit; where several cost next to nothing, the fastest. What missed
@@ -89,17 +87,13 @@ def next_proposal(
     if any(outcome.accepted for outcome in outcomes):
         return None
     taught = [route for route in left if _stands(route, routes, outcomes)]
-    fitting = [
-        route
-        for route in taught
-        if wanted.allows(route, original_bytes) and should_be_quick(route, wanted, routes, outcomes)
-    ]
+    fitting = [route for route in taught if wanted.allows(route) and should_be_quick(route, wanted, routes, outcomes)]
     if fitting:
         return min(fitting, key=lambda route: _preference(route, routes, outcomes)).proposal
     if outcomes:
         again = (_replanned(outcome, wanted) for outcome in sorted(outcomes, key=rank))
         return next((found for found in again if found is not None and found not in tried), None)
-    nearest = min(left, key=lambda route: (max(0, route.size_bytes - wanted.size * original_bytes), route.macs))
+    nearest = min(left, key=lambda route: (max(0, route.size_bytes - wanted.size * wanted.original_bytes), route.macs))
     return nearest.proposal
 
 

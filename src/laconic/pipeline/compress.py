@@ -13,6 +13,7 @@ from torch import nn
 
 from laconic.calibrate import Evidence, calibrate
 from laconic.core.budget import Budget
+from laconic.core.errors import ModelError
 from laconic.core.files import read_json, write_json
 from laconic.core.plan import Plan
 from laconic.core.target import Target
@@ -109,7 +110,7 @@ def _compress(job: Job, folder: Path, resume: bool) -> Result:
     evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job)) / EVIDENCE)
     bases = Bases(job=job, graph=graph, evidence=evidence)
     wanted = _wanted(job, original)
-    ways = workspace.stage("routes", partial(_explore, bases, wanted, original))
+    ways = workspace.stage("routes", partial(_explore, bases, wanted))
     routes = [Route.of(content) for content in read_json(ways / ROUTES)]
     attempts = _attempts(job, workspace, bases, original, wanted, routes)
     winner = min(attempts, key=lambda one: rank(one.outcome))
@@ -141,8 +142,8 @@ def _wanted(job: Job, original: Original) -> Wanted:
     )
 
 
-def _explore(bases: Bases, wanted: Wanted, original: Original, folder: Path) -> None:
-    routes = explore(bases, wanted, original.figures.size_bytes or 0)
+def _explore(bases: Bases, wanted: Wanted, folder: Path) -> None:
+    routes = explore(bases, wanted)
     write_json(folder / ROUTES, [route.config() for route in routes])
 
 
@@ -157,11 +158,17 @@ def _attempts(
         return found
 
     def next_one() -> Proposal | None:
-        return next_proposal(wanted, routes, [one.outcome for one in attempts], original.figures.size_bytes or 0)
+        return next_proposal(wanted, routes, [one.outcome for one in attempts])
 
     attempts: list[Attempt] = []
     while (proposal := next_one()) is not None:
-        attempts.append(carry_out(proposal))
+        try:
+            attempts.append(carry_out(proposal))
+        except ModelError as error:  # Such as channels that cannot be cut any further.
+            if not attempts:
+                raise
+            job.progress.say(f"{proposal}: {error}")
+            break
     nearest = min(attempts, key=lambda one: rank(one.outcome))
     if not nearest.measured:
         attempts[attempts.index(nearest)] = carry_out(nearest.outcome.proposal, whatever=True)

@@ -74,6 +74,8 @@ class Wanted:
         latency: of one inference.
         drop: whether accuracy is limited.
         anything: whether nothing but accuracy is limited, so that the smallest file that keeps it is looked for.
+        original_bytes: of the original's file.
+        original_macs: multiply-accumulates of one sample of the original.
     """
 
     size: float
@@ -81,6 +83,8 @@ class Wanted:
     latency: float
     drop: bool
     anything: bool
+    original_bytes: int
+    original_macs: int
 
     @classmethod
     def of(cls, budget: Budget, *, size_bytes: int, macs: int, latency_ms: float | None = None) -> Self:
@@ -100,16 +104,19 @@ class Wanted:
             latency=share("latency", latency_ms),
             drop=drop,
             anything=drop and not limits,
+            original_bytes=size_bytes,
+            original_macs=macs,
         )
 
-    def allows(self, route: Route, original_bytes: int) -> bool:
+    def allows(self, route: Route) -> bool:
         """Whether a way is small enough, as far as that is known before anything is exported."""
-        return route.size_bytes <= (1 + MARGIN) * self.size * original_bytes
+        small = route.size_bytes <= (1 + MARGIN) * self.size * self.original_bytes
+        return small and route.macs <= (1 + MARGIN) * self.macs * self.original_macs
 
-    def expects(self, route: Route, original_bytes: int) -> bool:
+    def expects(self, route: Route) -> bool:
         """Whether a way should be small and fast enough."""
         time = route.proposal.keep if route.time is None else route.time
-        return self.allows(route, original_bytes) and (self.latency == 1 or time <= self.latency)
+        return self.allows(route) and (self.latency == 1 or time <= self.latency)
 
 
 def needs_prices(budget: Budget) -> bool:
@@ -117,7 +124,7 @@ def needs_prices(budget: Budget) -> bool:
     return "size" in budget.limits or (budget.allowed_drop is not None and not budget.limits)
 
 
-def explore(bases: Bases, wanted: Wanted, original_bytes: int) -> list[Route]:
+def explore(bases: Bases, wanted: Wanted) -> list[Route]:
     """Prices the ways to a budget.
 
     Fewer and fewer channels are tried until the limits can hold and less would only cost more.
@@ -125,18 +132,20 @@ def explore(bases: Bases, wanted: Wanted, original_bytes: int) -> list[Route]:
     routes: list[Route] = []
     best = math.inf
     for keep in _keeps(wanted):
-        found = list(_at(bases, wanted, keep, original_bytes))
+        found = list(_at(bases, wanted, keep))
         routes += found
         for route in found:
             bases.job.progress.say(f"considered: {route}")
         if all(route.nats is None for route in found):
             break  # What cannot be cut to this cannot be cut further.
-        meeting = [r.nats for r in found if r.nats is not None and wanted.expects(r, original_bytes)]
+        meeting = [r.nats for r in found if r.nats is not None and wanted.expects(r)]
         nats = min(meeting, default=math.inf)
         enough = nats > TOO_MUCH if wanted.anything else nats <= SLIGHT or math.inf > nats > best
         if enough:
             break
         best = min(best, nats)
+    if all(route.nats is None for route in routes):  # What the budget asks for first cannot be: at least say what can.
+        routes += _at(bases, wanted, 1.0)
     return routes
 
 
@@ -146,8 +155,9 @@ def _keeps(wanted: Wanted) -> list[float]:
     return [wanted.macs, *(keep for keep in KEEPS if keep < wanted.macs)]
 
 
-def _at(bases: Bases, wanted: Wanted, keep: float, original_bytes: int) -> Iterator[Route]:
+def _at(bases: Bases, wanted: Wanted, keep: float) -> Iterator[Route]:
     """Yields the ways with one number of channels."""
+    original_bytes = wanted.original_bytes
     try:
         base = bases.at(keep)
     except LaconicError as error:
