@@ -1,5 +1,6 @@
 """What all tests share: one thread, fixed seeds, repeatable properties, and the data folder beside the checkout."""
 
+import os
 import random
 import signal
 from pathlib import Path
@@ -14,6 +15,12 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("laconic", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("laconic")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is remembered between runs goes to a folder of this run, for processes that tests start as well."""
+    os.environ["LACONIC_CACHE"] = str(tmp_path_factory.mktemp("caches"))
 
 
 @pytest.fixture(autouse=True)
