@@ -49,15 +49,20 @@ def network() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, len(INSTRUMENTS)))
 
 
-def main(*, epochs: int = 4, recovery_epochs: int = 2, seed: int = 0) -> laconic.Result:
-    """Trains, compresses, reports."""
+def trained(*, epochs: int = 4, seed: int = 0) -> tuple[nn.Module, laconic.Task]:
+    """Returns the network after training, and what it was trained on."""
     task = laconic.Task(
         train=DataLoader(TensorDataset(*tones(2000, seed=0)), batch_size=64, shuffle=True),
         evaluate=DataLoader(TensorDataset(*tones(600, seed=1)), batch_size=200),
     )
     torch.manual_seed(seed)
     training = laconic.Training(epochs=epochs, seed=seed)
-    model = laconic.train(network(), task, training, objective=laconic.supervised(task)).model
+    return laconic.train(network(), task, training, objective=laconic.supervised(task)).model, task
+
+
+def main(*, epochs: int = 4, recovery_epochs: int = 2, seed: int = 0) -> laconic.Result:
+    """Trains, compresses, reports."""
+    model, task = trained(epochs=epochs, seed=seed)
     recovery = laconic.Recovery.for_epochs(recovery_epochs, seed=seed)
     return laconic.compress(model, task, laconic.Budget(size=0.35, drop=0.01), recovery=recovery, seed=seed)
 

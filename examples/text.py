@@ -59,8 +59,8 @@ class Classifier(nn.Module):
         return self.head(torch.relu(self.hidden(mean)))
 
 
-def main(*, epochs: int = 4, recovery_epochs: int = 2, seed: int = 0) -> laconic.Result:
-    """Trains, compresses, reports."""
+def trained(*, epochs: int = 4, seed: int = 0) -> tuple[nn.Module, laconic.Task]:
+    """Returns the classifier after training, and what it was trained on."""
     x, y = dataset()
     held_out = len(x) // 5
     task = laconic.Task(
@@ -69,7 +69,12 @@ def main(*, epochs: int = 4, recovery_epochs: int = 2, seed: int = 0) -> laconic
     )
     torch.manual_seed(seed)
     training = laconic.Training(epochs=epochs, seed=seed)
-    model = laconic.train(Classifier(), task, training, objective=laconic.supervised(task)).model
+    return laconic.train(Classifier(), task, training, objective=laconic.supervised(task)).model, task
+
+
+def main(*, epochs: int = 4, recovery_epochs: int = 2, seed: int = 0) -> laconic.Result:
+    """Trains, compresses, reports."""
+    model, task = trained(epochs=epochs, seed=seed)
     recovery = laconic.Recovery.for_epochs(recovery_epochs, seed=seed)
     return laconic.compress(model, task, laconic.Budget(size=0.2, drop=0.02), recovery=recovery, seed=seed)
 
