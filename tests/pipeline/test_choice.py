@@ -116,6 +116,14 @@ def test_with_accuracy_alone_limited_a_loss_leads_to_the_next_larger():
     assert chosen({"drop": 0.01}, outcome(routes[2], DROP), routes=routes) == routes[1].proposal
 
 
+def test_a_time_that_nothing_keeps_is_tried_with_the_fastest():
+    floats, integers = replace(QUARTER, time=0.6), route(0.1, keep=0.25)
+    integers = replace(integers, proposal=replace(integers.proposal, activations=True), time=1.1)
+    assert chosen({"latency": 0.1}, routes=[INTEGERS, integers, replace(floats, proposal=Proposal(keep=0.2))]) == (
+        Proposal(keep=0.2)
+    )
+
+
 def test_ways_that_cannot_be_gone_are_not_tried():
     assert chosen({}, routes=[replace(INTEGERS, nats=None, why="frozen"), FLOATS]) == FLOATS.proposal
 

@@ -93,8 +93,17 @@ def next_proposal(wanted: Wanted, routes: Sequence[Route], outcomes: Sequence[Ou
     if outcomes:
         again = (_replanned(outcome, wanted) for outcome in sorted(outcomes, key=rank))
         return next((found for found in again if found is not None and found not in tried), None)
-    nearest = min(left, key=lambda route: (max(0, route.size_bytes - wanted.size * wanted.original_bytes), route.macs))
-    return nearest.proposal
+    return min(left, key=lambda route: _distance(route, wanted, routes)).proposal
+
+
+def _distance(route: Route, wanted: Wanted, routes: Sequence[Route]) -> tuple[float, float]:
+    """Returns a key that sorts ways that do not fit: by how much they exceed the limits together, then by nats."""
+    shares = (
+        route.size_bytes / (wanted.size * wanted.original_bytes),
+        route.macs / (wanted.macs * wanted.original_macs),
+        time_of(route, routes, []) / wanted.latency,
+    )
+    return sum(max(0.0, share - 1) for share in shares), route.nats or 0.0
 
 
 def should_be_quick(route: Route, wanted: Wanted, routes: Sequence[Route], outcomes: Sequence[Outcome]) -> bool:
