@@ -17,6 +17,7 @@ from laconic.report.row import Cell, Row, Verdict
 from laconic.report.step_table import WAY_TITLES, step_rows, way_rows
 from laconic.report.table import rows
 
+SHOWN = 8  # ways; a page shows them all
 RANGES = "Ranges: the middle half of the repeats for latencies, 95 % confidence intervals elsewhere.\n"
 COLOURS: dict[Verdict, str] = {"better": "green", "worse": "red", "same": "", "none": "dim"}
 
@@ -44,15 +45,18 @@ def advice(found: Advice) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, expand=False)
     for title in WAY_TITLES:
         table.add_column(title, overflow="fold")
-    for row in way_rows(found.ways):
+    shown = sorted(found.ways, key=lambda way: (way.verdict != "recommended", way.nats is None))[:SHOWN]
+    for row in way_rows(shown):
         style = "green" if row[-1] == "recommended" else "dim"
         table.add_row(*(Text(text, style) for text in row))
+    more = len(found.ways) - len(shown)
     return Group(
         Text(f"{found.answer}.", style="bold" if found.feasible else "bold red"),
         Text(f"{found.model}, to run in {found.target}. Asked for: {found.budget}.\n", style="dim"),
         *(Padding(Text(f"{number}. {step}"), (0, 0, 0, 2)) for number, step in enumerate(found.steps, 1)),
         Text(""),
         table,
+        *([Text(f"and {more} more: --out FOLDER writes all of them\n", style="dim")] if more else []),
         *(_item(words, "") for words in found.training),
         *(_item(f"Risk: {risk}", "yellow") for risk in found.risks),
         *(_item(f"{what}: {amount}", "dim") for what, amount in found.costs),
