@@ -66,7 +66,13 @@ def test_advise_prints_words_and_writes_a_page_or_prints_one_object(laconic: Lac
     assert shown.code == 0 and "recommended" in shown.out and "1. Store every weight in 8 bits" in shown.out
     assert sorted(path.name for path in (tmp_path / "advice").iterdir()) == ["advice.html", "advice.json", "advice.md"]
     found = laconic(*call, "--json").json
-    assert found["feasible"] and found["command"].startswith("laconic compress nets:build --data nets:task")
+    assert found["feasible"] and found["command"] == "laconic compress nets:build --data nets:task --epochs 0"
+
+
+def test_advise_refuses_a_folder_of_something_else_before_it_begins(laconic: Laconic, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("kept")
+    ran = laconic("advise", "nets:build", "--data", "nets:task", "--out", tmp_path)
+    assert ran.code == 1 and "mine.txt" in ran.err and (tmp_path / "mine.txt").read_text() == "kept"
 
 
 def test_compress_writes_artifact_and_report_and_shows_the_table(laconic: Laconic, result: Path) -> None:

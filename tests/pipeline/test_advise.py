@@ -62,7 +62,7 @@ def test_a_budget_that_nothing_meets_names_the_least_there_is():
     assert any("the smallest form of every layer leaves" in way.verdict for way in found.ways)
 
 
-def test_the_model_is_left_as_it_was_and_the_random_state_too():
+def test_the_model_is_left_as_it_was():
     model = network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     advise(model, task(), recovery=Recovery.for_epochs(1))

@@ -42,9 +42,10 @@ from laconic.cli.weights import factorize, price, quantize, sparsify
 from laconic.core.budget import Budget
 from laconic.core.errors import ArtifactError, UsageError
 from laconic.core.files import read_json, write_tensors
+from laconic.core.folders import check_replaceable, replacing
 from laconic.core.target import Target
 from laconic.pipeline import Recovery, Result
-from laconic.report import Report, advice, summary, write_advice
+from laconic.report import ADVICE_FILES, Report, advice, summary, write_advice
 from laconic.train import AdamW, Training
 
 BUDGET_NOT_MET = 3
@@ -93,6 +94,8 @@ def advise(
     """
     from laconic.pipeline import advise as run
 
+    if out is not None:
+        check_replaceable(out, ADVICE_FILES)
     found = run(
         load_model(model, weights),
         load_task(data, metric=metric, batch_size=batch_size),
@@ -100,11 +103,12 @@ def advise(
         Target.parse(target),
         recovery=Recovery.for_epochs(epochs, seed=seed) if epochs else None,
         seed=seed,
-        command=_command().replace("laconic advise", "laconic compress", 1),
+        command=_compress_command(sys.argv[1:]),
         progress=Terminal(),
     )
     if out is not None:
-        write_advice(found, out)
+        with replacing(out, ADVICE_FILES) as folder:
+            write_advice(found, folder)
     if as_json:
         print_json(found.to_json())
         return
@@ -321,6 +325,16 @@ def _was_given(context: typer.Context, name: str) -> bool:
 
 def _command() -> str:
     return shlex.join(["laconic", *sys.argv[1:]])
+
+
+def _compress_command(words: list[str]) -> str:
+    """Returns how to carry out what `advise` was asked about: the same options, but for where and how it says so."""
+    kept, skip = [], False
+    for word in words[1:]:
+        if not skip and word != "--json" and word != "--out" and not word.startswith("--out="):
+            kept.append(word)
+        skip = not skip and word == "--out"
+    return shlex.join(["laconic", "compress", *kept])
 
 
 def _deliver(result: Result, out: Path, as_json: bool) -> None:

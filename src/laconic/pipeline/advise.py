@@ -21,12 +21,12 @@ from laconic.core.task import Task
 from laconic.export.onnxruntime import export
 from laconic.graph import capture, costs
 from laconic.pipeline.bases import Bases
-from laconic.pipeline.choice import next_proposal, should_be_quick, time_of
+from laconic.pipeline.choice import ATTEMPTS, next_proposal, should_be_quick, time_of
 from laconic.pipeline.figures import time_alone
 from laconic.pipeline.job import Job, Recovery, job_of
 from laconic.pipeline.progress import Progress
 from laconic.pipeline.risks import risks
-from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
+from laconic.pipeline.routes import SLIGHT, Route, Wanted, explore, needs_prices
 from laconic.report import Advice, Way
 from laconic.report.wording import byte_size, short_count, significant
 from laconic.train import distillation
@@ -120,7 +120,7 @@ def _answer(best: Route, original_bytes: int, *, feasible: bool) -> str:
     smaller = original_bytes / best.size_bytes
     if not feasible:
         return f"Nothing here is sure to meet the budget; the nearest is about {smaller:.1f} times smaller"
-    words = {True: "8-bit integers", False: "8-bit weights"}[best.proposal.activations]
+    words = "8-bit integers" if best.proposal.activations else "8-bit weights"
     weights = words if best.proposal.size is None else "a form of its own for each layer"
     cut = "" if best.proposal.keep == 1 else "fewer channels, then "
     return f"{cut}{weights}: about {smaller:.1f} times smaller".capitalize()
@@ -169,7 +169,7 @@ def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route]) -> 
     elif best.nats is not None and route.nats > best.nats:
         verdict = "moves the answers more"
     else:
-        verdict = "no nearer by more than 0.001 nats, and slower or larger"
+        verdict = f"no nearer by more than {SLIGHT} nats, and slower or larger"
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
 
 
@@ -197,7 +197,7 @@ def _expected(job: Job, best: Route, seconds: float | None) -> Iterator[str]:
         return
     steps = job.recovery.training.total_steps(job.task.loader("train"))
     yield f"About {_duration(seconds)} on this machine for {steps:,} steps; no labels are needed."
-    if (best.nats or 0) < 1e-3:
+    if (best.nats or 0) < SLIGHT:
         yield "There is next to nothing to bring back here: try without it first."
     else:
         yield "Part of the distance comes back; how much only the run itself can tell, and it is measured."
@@ -207,7 +207,7 @@ def _costs(job: Job, so_far: float, export_seconds: float, training: float | Non
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     yield "This advice", f"{_duration(so_far)}, {byte_size(peak)} of memory at its highest"
     rest = EXPORTS_AN_ATTEMPT * export_seconds + (training or 0.0)
-    yield "compress", f"about as long again, and {_duration(rest)} for each attempt it takes (at most 5)"
+    yield "compress", f"about as long again, and {_duration(rest)} for each attempt it takes (at most {ATTEMPTS})"
 
 
 def _duration(seconds: float) -> str:

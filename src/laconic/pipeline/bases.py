@@ -33,7 +33,6 @@ class Base:
         plan: what leads from the original to it.
         graph: its graph.
         gather: makes its evidence.
-        notes: what pruning had to say.
     """
 
     job: Job
@@ -41,7 +40,6 @@ class Base:
     plan: Plan
     graph: Graph
     gather: Callable[[], Evidence]
-    notes: tuple[str, ...] = ()
 
     @cached_property
     def macs(self) -> int:
@@ -136,5 +134,4 @@ class Bases:
             plan=found.plan,
             graph=capture(model, example.args, example.kwargs),
             gather=lambda: calibrate(model, job.task, samples=job.samples, seed=job.seed),
-            notes=found.notes,
         )

@@ -72,7 +72,6 @@ class Wanted:
         size: of the file.
         macs: multiply-accumulates.
         latency: of one inference.
-        drop: whether accuracy is limited.
         anything: whether nothing but accuracy is limited, so that the smallest file that keeps it is looked for.
         original_bytes: of the original's file.
         original_macs: multiply-accumulates of one sample of the original.
@@ -81,7 +80,6 @@ class Wanted:
     size: float
     macs: float
     latency: float
-    drop: bool
     anything: bool
     original_bytes: int
     original_macs: int
@@ -97,13 +95,11 @@ class Wanted:
                 return 1.0
             return min(1.0, limit.bound(original or 0) / original if original else limit.value)
 
-        drop = budget.allowed_drop is not None
         return cls(
             size=share("size", size_bytes),
             macs=share("macs", macs),
             latency=share("latency", latency_ms),
-            drop=drop,
-            anything=drop and not limits,
+            anything=budget.allowed_drop is not None and not limits,
             original_bytes=size_bytes,
             original_macs=macs,
         )

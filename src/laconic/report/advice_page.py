@@ -12,6 +12,7 @@ from laconic.report.advice import Advice
 from laconic.report.markdown import literal, numbered, paired, titled
 from laconic.report.step_table import WAY_TITLES, way_rows
 
+ADVICE_FILES = ("advice.json", "advice.md", "advice.html")
 NATS = (
     "A nat measures how far the answers move: the mean Kullback-Leibler divergence from the original's answers, on "
     "samples that nothing was fitted to. Below 0.001 hardly any answer changes; above 0.1 many do."
@@ -46,9 +47,9 @@ def write_advice(advice: Advice, folder: Path) -> Path:
     Raises:
         ArtifactError: a file cannot be written; the message names it.
     """
-    page = folder / "advice.html"
-    write_json(folder / "advice.json", advice.to_json())
-    write_text(folder / "advice.md", advice_to_markdown(advice))
+    data, text, page = (folder / name for name in ADVICE_FILES)
+    write_json(data, advice.to_json())
+    write_text(text, advice_to_markdown(advice))
     write_text(page, advice_to_html(advice))
     return page
 
