@@ -11,6 +11,7 @@ each row goes into results/oneshot_pruning.json as soon as it is there.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import datetime
 import json
@@ -22,13 +23,14 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import laconic
 import manner
 import networks
 from laconic.core.plan import Plan
 from laconic.export.onnxruntime import Session, export
-from laconic.graph import capture, costs
+from laconic.graph import Graph, capture, costs
 from laconic.measure import latency, ratio
 from laconic.prune import (
     Activation,
@@ -97,6 +99,11 @@ def evidence(depth: int) -> laconic.Evidence:
 
 
 @cache
+def graph(depth: int) -> Graph:
+    return capture(original(depth), next(task().batches("calibrate", limit=4)).args)
+
+
+@cache
 def test_images() -> tuple[Tensor, Tensor]:
     return networks.cifar_images("test")
 
@@ -105,7 +112,7 @@ def top1(model: nn.Module) -> float:
     """Returns the percentage of test images that are classified correctly."""
     images, labels = test_images()
     with torch.no_grad():
-        answers = torch.cat([model(networks.cifar_inputs(part)).argmax(1) for part in images.split(500)])
+        answers = torch.cat([model(networks.cifar_inputs(part)).argmax(1) for part in images.split(250)])
     return round(100 * float((answers == labels).double().mean()), 2)
 
 
@@ -123,6 +130,7 @@ def pruned(depth: int, factor: str, name: str) -> laconic.Pruned:
         compensate=COMPENSATION.get(name, "statistics"),
         samples=IMAGES,
         evidence=evidence(depth) if name in ("laconic", "fisher") else None,
+        graph=graph(depth),
     )
 
 
@@ -136,7 +144,7 @@ def by_the_other(depth: int, factor: str) -> Found:
 
     model, example = copy.deepcopy(original(depth)), test_images()[0][:1]
     inputs = networks.cifar_inputs(example)
-    whole = costs(capture(model, (inputs,)))
+    asked = operations(model, inputs) / float(factor)
     pruner = tp.pruner.BasePruner(
         model,
         inputs,
@@ -145,24 +153,43 @@ def by_the_other(depth: int, factor: str) -> Found:
         iterative_steps=OTHER_STEPS,
         ignored_layers=[m for m in model.modules() if isinstance(m, nn.Linear)],
     )
-    left = whole
-    while left.macs * float(factor) > whole.macs:
+    while operations(model, inputs) > asked:
         pruner.step()
-        left = costs(capture(model, (inputs,)))
+    whole, left = (costs(capture(m, (inputs,))) for m in (original(depth), model))
     return Found(model.eval(), left.macs / whole.macs, left.parameter_count / whole.parameter_count, "module")
+
+
+def operations(model: nn.Module, inputs: Tensor) -> int:
+    """Returns what PyTorch's own counter counts, which needs no capture."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(inputs)
+    return counter.get_total_flops()
+
+
+@cache
+def folder() -> Path:
+    """Returns where networks lie as ONNX files, until the process ends."""
+    held = tempfile.TemporaryDirectory()
+    atexit.register(held.cleanup)
+    return Path(held.name)
+
+
+def session(model: nn.Module, name: str) -> Session:
+    """Returns a network in ONNX Runtime, on one thread."""
+    one_image = next(task().batches("evaluate")).first(1)
+    return Session(export(model, Plan(), task(), one_image, folder() / name).path, threads=1)
+
+
+@cache
+def original_session(depth: int) -> Session:
+    return session(original(depth), f"resnet{depth}.onnx")
 
 
 def time_ratio(depth: int, found: nn.Module) -> float:
     """Returns the latency that is left in ONNX Runtime, for one image on one thread."""
-    batch = next(task().batches("evaluate")).first(1)
-    arrays = [tensor.numpy() for tensor in batch.inputs]
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [
-            export(model, Plan(), task(), batch, Path(folder) / f"{i}.onnx").path
-            for i, model in enumerate((original(depth), found))
-        ]
-        first, second = (Session(path, threads=1) for path in paths)
-        timed = latency({"original": lambda: first.run(arrays), "pruned": lambda: second.run(arrays)}, seconds=TIMED_S)
+    first, second = original_session(depth), session(found, "pruned.onnx")
+    arrays = [tensor.numpy() for tensor in next(task().batches("evaluate")).first(1).inputs]
+    timed = latency({"original": lambda: first.run(arrays), "pruned": lambda: second.run(arrays)}, seconds=TIMED_S)
     return round(ratio(timed["pruned"], timed["original"]).value, 3)
 
 

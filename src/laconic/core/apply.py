@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from typing import Any, TypeVar
 
@@ -150,7 +150,7 @@ def _round_output(grid: Rounding, module: nn.Module, args: tuple[Any, ...], outp
 
 def _cut(model: nn.Module, edit: Cut) -> None:
     # Every name is looked up before anything changes: a tied tensor may be named twice and is cut once.
-    found = {part.tensor: _plain(model, part.tensor) for part in edit.slices}
+    found = _plain_ones(model, {part.tensor for part in edit.slices})
     for old in {id(tensor): tensor for tensor in found.values()}.values():
         new = _kept(old, [part for part in edit.slices if found[part.tensor] is old])
         for owner, name in list(_places(model, old)):
@@ -218,11 +218,17 @@ def _tie(model: nn.Module, edit: Tie) -> None:
 
 def _plain(model: nn.Module, name: str) -> Tensor:
     """Returns a tensor by name; where an earlier edit projects it, it is settled first."""
-    tensor = _tensor(model, name)
-    for place in list(projections(model)):
-        if place.free is tensor:
-            unproject(place)
-    return tensor
+    return _plain_ones(model, {name})[name]
+
+
+def _plain_ones(model: nn.Module, names: Set[str]) -> dict[str, Tensor]:
+    """Returns tensors by name as `_plain` does, in one walk through the model: a cut names hundreds."""
+    known = _tensors(model)
+    found = {name: _named("tensor", name, known) for name in names}
+    settled = {id(tensor) for tensor in found.values()}
+    for place in [place for place in projections(model) if id(place.free) in settled]:
+        unproject(place)
+    return found
 
 
 def _places(model: nn.Module, tensor: Tensor) -> Iterator[tuple[nn.Module, str]]:
