@@ -6,7 +6,7 @@ from graph.shallow import IDS, IMAGES, ResNet, Transformer
 from laconic import distill
 from laconic.core.errors import UsageError
 from laconic.core.task import Task
-from laconic.distill import AttentionTransfer, Labels, Match, pair_layers
+from laconic.distill import AttendedLayers, AttentionTransfer, Labels, Match, pair_layers
 from laconic.train import SGD, Training
 
 
@@ -78,3 +78,23 @@ def test_models_that_have_nothing_in_common_are_refused_with_what_they_have():
     with pytest.raises(UsageError, match="match: got 'all'"):
         distill(ResNet(), ResNet(), task_of(IMAGES, 4), match="all")
     assert isinstance(pair_layers(ResNet(), ResNet(), task_of(IMAGES, 4))[0], Match)
+
+
+def test_a_learned_pairing_names_every_layer_that_can_be_joined():
+    matches = pair_layers(Transformer(depth=4, width=8), Transformer(depth=2, width=4), task_of(IDS, 3), learned=True)
+    every = tuple(f"layers.{i}" for i in range(4))
+    assert found(matches) == [(every, "layers.0", "linear"), (every, "layers.1", "linear")]
+    assert all(match.loss == AttendedLayers(channel_axis=-1) and match.weight == 0.5 for match in matches)
+    images = pair_layers(ResNet(), ResNet(), task_of(IMAGES, 4), learned=True)
+    assert {len(match.teachers) for match in images} == {4} and images[0].loss == AttendedLayers()
+
+
+def test_a_learned_pairing_trains_in_one_call():
+    def trained(match):
+        torch.manual_seed(0)
+        teacher, student = ResNet(), ResNet()
+        training = Training(steps=2, optimizer=SGD(learning_rate=0.1))
+        return distill(teacher, student, task_of(IMAGES, 4), loss=Labels(), match=match, training=training)
+
+    one, other = trained("learned"), trained([])
+    assert not torch.equal(next(one.body.parameters()), next(other.body.parameters()))

@@ -5,12 +5,14 @@ itself is in `laconic.train`.
 """
 
 from laconic.distill.answers import Answers, answers
+from laconic.distill.attended_layers import AttendedLayers
 from laconic.distill.attention_maps import AttentionMaps
 from laconic.distill.attention_transfer import AttentionTransfer
 from laconic.distill.beams import Beams
 from laconic.distill.binary_soft_labels import BinarySoftLabels
 from laconic.distill.confidence_temperature import ConfidenceTemperature
 from laconic.distill.contrastive import Contrastive
+from laconic.distill.contrastive_memory import ContrastiveMemory
 from laconic.distill.correlation_congruence import CorrelationCongruence
 from laconic.distill.cosine_features import CosineFeatures
 from laconic.distill.decoding import Decoding
@@ -24,6 +26,7 @@ from laconic.distill.focal_temperature import FocalTemperature
 from laconic.distill.generated import Generated
 from laconic.distill.gram import Gram
 from laconic.distill.growing import continued, opening
+from laconic.distill.hierarchical_context import HierarchicalContext
 from laconic.distill.into_sklearn import Tabular, into_sklearn
 from laconic.distill.jensen_shannon import JensenShannon
 from laconic.distill.labels import Labels
@@ -39,6 +42,7 @@ from laconic.distill.probability_shift import ProbabilityShift
 from laconic.distill.ramp import Ramp
 from laconic.distill.relational_angle import RelationalAngle
 from laconic.distill.relational_distance import RelationalDistance
+from laconic.distill.review import Review
 from laconic.distill.same_features import SameFeatures
 from laconic.distill.same_logits import SameLogits
 from laconic.distill.sampled import Sampled
@@ -83,6 +87,10 @@ FEATURES: tuple[type[FeatureLoss | LearnedLoss], ...] = (
     Variational,
     CosineFeatures,
     Contrastive,
+    ContrastiveMemory,
+    HierarchicalContext,
+    Review,
+    AttendedLayers,
     ValueRelations,
     AttentionMaps,
 )
@@ -93,12 +101,14 @@ __all__ = [
     "ANSWERS",
     "FEATURES",
     "Answers",
+    "AttendedLayers",
     "AttentionMaps",
     "AttentionTransfer",
     "Beams",
     "BinarySoftLabels",
     "ConfidenceTemperature",
     "Contrastive",
+    "ContrastiveMemory",
     "CorrelationCongruence",
     "CosineFeatures",
     "Decoding",
@@ -112,6 +122,7 @@ __all__ = [
     "FocalTemperature",
     "Generated",
     "Gram",
+    "HierarchicalContext",
     "JensenShannon",
     "Labels",
     "LearnedLoss",
@@ -126,6 +137,7 @@ __all__ = [
     "Ramp",
     "RelationalAngle",
     "RelationalDistance",
+    "Review",
     "SameFeatures",
     "SameLogits",
     "Sampled",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.linalg import vector_norm
@@ -12,7 +13,20 @@ from laconic.core.errors import UsageError, invalid
 from laconic.distill.pair import Pair
 
 
-class FeatureLoss(ABC):
+class LayerLoss:
+    """Which layers a loss compares, and what else it must be told."""
+
+    layers: ClassVar[str] = "one layer of each"
+    """The layers that a match may name, in words."""
+    by_sample: ClassVar[bool] = False
+    """Whether it must know which sample is which (`Pair.samples`)."""
+
+    def takes(self, teachers: int, students: int) -> bool:
+        """Returns whether so many layers of teacher and student can be compared."""
+        return teachers == students == 1
+
+
+class FeatureLoss(LayerLoss, ABC):
     """One way to say how far the student's features are from the teacher's. Immutable; concrete losses are final."""
 
     @abstractmethod
@@ -24,7 +38,7 @@ class FeatureLoss(ABC):
         """
 
 
-class LearnedLoss(ABC):
+class LearnedLoss(LayerLoss, ABC):
     """A way that has weights of its own, which are trained along with the student. Immutable; concrete are final."""
 
     @abstractmethod

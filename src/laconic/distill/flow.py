@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
@@ -42,6 +42,11 @@ class Flow(FeatureLoss):
     """
 
     channel_axis: int = 1
+    layers: ClassVar[str] = "one layer of each, or two layers of each"
+
+    def takes(self, teachers: int, students: int) -> bool:
+        """Returns whether there are one or two of each."""
+        return teachers == students <= 2
 
     def distance(self, pair: Pair) -> Tensor:
         """Returns the mean squared error of the matrices.

@@ -26,8 +26,9 @@ class Match:
     `"attention[1]"` or `"encoder[hidden_states]"` one entry of an output that is a tuple, a dict or an object.
 
     Args:
-        teacher: layer of the teacher; or two of them, first and second, for a loss on what happens in between (`Flow`).
-        student: layer of the student; or two.
+        teacher: layer of the teacher; or several, from first to last, for a loss that takes them: two for what happens
+            in between (`Flow`), any number for `Review` and `AttendedLayers`.
+        student: layer of the student; or as many; or one that is compared with several of the teacher.
         loss: how the two are compared, such as `SameFeatures()`.
         weight: factor on the loss, positive.
         schedule: a further factor over the run, such as `Ramp(start=1, end=0)`; None: 1.
@@ -42,8 +43,8 @@ class Match:
         SameFeatures encoder.layer.8 -> encoder.layer.2
     """
 
-    teacher: str | tuple[str, str]
-    student: str | tuple[str, str]
+    teacher: str | tuple[str, ...]
+    student: str | tuple[str, ...]
     loss: FeatureLoss | LearnedLoss
     weight: float = 1.0
     schedule: Factor | None = None
@@ -59,20 +60,22 @@ class Match:
             raise invalid("Match.loss", self.loss, "a loss on features, such as SameFeatures()")
         for site in (*self.teachers, *self.students):
             Site.parse(site)
-        if len(self.teachers) != len(self.students) or len(self.teachers) > 2:
-            raise invalid("Match", (self.teacher, self.student), "a layer of each, or two layers of each")
+        if not self.loss.takes(len(self.teachers), len(self.students)):
+            raise invalid(
+                "Match", (self.teacher, self.student), f"{self.loss.layers}, as {type(self.loss).__name__} takes them"
+            )
 
     def __str__(self) -> str:
         return f"{type(self.loss).__name__} {', '.join(self.teachers)} -> {', '.join(self.students)}"
 
     @property
     def teachers(self) -> tuple[str, ...]:
-        """The teacher's layers, one or two."""
+        """The teacher's layers, usually one."""
         return (self.teacher,) if isinstance(self.teacher, str) else tuple(self.teacher)
 
     @property
     def students(self) -> tuple[str, ...]:
-        """The student's layers, one or two."""
+        """The student's layers, usually one."""
         return (self.student,) if isinstance(self.student, str) else tuple(self.student)
 
     def factor(self, progress: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import final
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +36,9 @@ class Matched(nn.Module):
         if twice:
             raise invalid("match", twice[0], "each match once", "Give one match the weights of both.")
         self.matches = tuple(matches)
-        self.projections = nn.ModuleList(match.project(pair) for match, pair in zip(matches, pairs, strict=True))
-        self.projections_of_second = nn.ModuleDict(
-            {
-                str(i): match.project(pair.following)
-                for i, (match, pair) in enumerate(zip(matches, pairs, strict=True))
-                if pair.following is not None
-            }
+        self.projections = nn.ModuleList(
+            nn.ModuleList(match.project(level) for level in pair.levels)
+            for match, pair in zip(matches, pairs, strict=True)
         )
         self.learned = nn.ModuleList(
             match.loss.module(pair) if isinstance(match.loss, LearnedLoss) else nn.Identity()
@@ -66,16 +62,17 @@ class Matched(nn.Module):
 
     def _project(self, pairs: Sequence[Pair]) -> list[Pair]:
         return [
-            replace(pair, student=projection(pair.student), following=self._second(i, pair.following))
-            for i, (projection, pair) in enumerate(zip(self.projections, pairs, strict=True))
+            _projected(pair, list(cast(nn.ModuleList, projections)))
+            for projections, pair in zip(self.projections, pairs, strict=True)
         ]
-
-    def _second(self, index: int, pair: Pair | None) -> Pair | None:
-        if pair is None:
-            return None
-        return replace(pair, student=self.projections_of_second[str(index)](pair.student))
 
     def _measure(self, distances: Sequence[Tensor]) -> None:
         for index, (match, distance) in enumerate(zip(self.matches, distances, strict=True)):
             if match.balance and distance != 0:
                 self.sizes[index] = distance.abs()
+
+
+def _projected(pair: Pair, projections: Sequence[nn.Module]) -> Pair:
+    """Returns the features with the student's projected, layer by layer."""
+    following = None if pair.following is None else _projected(pair.following, projections[1:])
+    return replace(pair, student=projections[0](pair.student), following=following)

@@ -19,17 +19,24 @@ class Pair:
         teacher: the teacher's, `[samples, ...]`; no gradient flows into them.
         mask: which positions of a sequence count, bool `[samples, positions]`, or None: all do. Features that are no
             sequence of as many positions are not touched by it.
-        following: the features of a second, later layer, where a match names two; else None.
+        following: the features of the next, later layer, where a match names several; else None.
+        samples: what each sample is known by, int64 `[samples]`, for losses that ask for it; else None.
     """
 
     student: Tensor
     teacher: Tensor
     mask: Tensor | None = None
     following: Pair | None = None
+    samples: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "student", _exact(self.student))
         object.__setattr__(self, "teacher", _exact(self.teacher.detach()))
+
+    @property
+    def levels(self) -> tuple[Pair, ...]:
+        """This layer and those that follow."""
+        return (self, *(() if self.following is None else self.following.levels))
 
     def mean(self, errors: Tensor) -> Tensor:
         """Returns the mean of `[samples, positions, ...]` over everything that counts; a scalar."""
@@ -38,6 +45,13 @@ class Pair:
             return errors.mean()
         entries = counts.sum() * (errors.numel() // counts.numel())
         return errors.where(counts, 0).sum() / entries.clamp(min=1)
+
+    def sample_means(self, values: Tensor, channel_axis: int | None = None) -> Tensor:
+        """Returns the mean of each sample over what counts, `[samples]`; of each channel, `[samples, channels]`."""
+        counts = self._counts(values)
+        counted = torch.ones_like(values) if counts is None else counts.expand_as(values).to(values.dtype)
+        kept = values if counts is None else values.where(counts, 0)
+        return _sums(kept, channel_axis) / _sums(counted, channel_axis).clamp(min=1)
 
     def rows(self) -> tuple[Tensor, Tensor]:
         """Returns student and teacher as `[samples, features]`, with zeros where a position does not count."""
@@ -55,3 +69,10 @@ class Pair:
 
 def _exact(features: Tensor) -> Tensor:
     return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def _sums(values: Tensor, channel_axis: int | None) -> Tensor:
+    if channel_axis is None:
+        return values.flatten(1).sum(1)
+    channels = values.movedim(channel_axis, 1)
+    return channels.flatten(2).sum(2) if channels.dim() > 2 else channels

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from laconic.core.errors import UsageError
 from laconic.core.task import Batch, Task
 from laconic.distill.answering import answering
+from laconic.distill.attended_layers import AttendedLayers
 from laconic.distill.feature import FeatureLoss, LearnedLoss
 from laconic.distill.match import Match, Projection
 from laconic.distill.same_features import SameFeatures
@@ -24,8 +25,9 @@ def pair_layers(
     loss: FeatureLoss | LearnedLoss | None = None,
     weight: float = 1.0,
     teacher_task: Task | None = None,
+    learned: bool = False,
 ) -> tuple[Match, ...]:
-    """Finds matches by itself: what `match="auto"` stands for.
+    """Finds matches by itself: what `match="auto"` stands for, and, learned, `match="learned"`.
 
     Both models answer one batch. Of the layers that repeat in each (the children of a `Sequential` or `ModuleList` that
     hold others of their own, else all children), those of one kind are paired: as many dimensions, and the same
@@ -37,12 +39,14 @@ def pair_layers(
         teacher: left as it is.
         student: left as it is.
         task: its first training batch is answered.
-        loss: of every match; None: `SameFeatures()`.
+        loss: of every match; None: `SameFeatures()`, or learned `AttendedLayers()`, the only kind that is.
         weight: of all matches together, positive.
         teacher_task: how the teacher is called where it is another way.
+        learned: each of these layers of the student learns from all layers of the teacher that it can be joined to, by
+            attention that is learned along, instead of from the one at its depth.
 
     Raises:
-        UsageError: no layers are alike enough.
+        UsageError: no layers are alike enough, or a loss that cannot compare one layer with several.
 
     Reference:
         Depth by depth as in Sun, Cheng, Gan, Liu, 2019, arXiv:1908.09355 (PKD-skip) and Jiao et al., 2020,
@@ -56,6 +60,8 @@ def pair_layers(
             "match: no layers of teacher and student are of one kind (dimensions, positions); expected some for "
             f"'auto'. {_shown('teacher', theirs)}; {_shown('student', ours)}. Write Match(...) for your own choice."
         )
+    if learned:
+        return _attended(theirs, [other for _, other in pairs], loss, weight)
     chosen = loss or SameFeatures()
     return tuple(
         Match(
@@ -83,6 +89,11 @@ class Layer:
         """Dimensions and positions: image size, or length of a sequence."""
         positions = self.shape[2:] if len(self.shape) > 3 else self.shape[1:-1]
         return (len(self.shape), *positions)
+
+    def joins(self, other: Layer) -> bool:
+        """Whether a projection can join the two: images of any size, else as many positions."""
+        images = len(self.shape) > 3
+        return len(self.shape) == len(other.shape) and (images or self.kind == other.kind)
 
 
 def layers(model: nn.Module, batch: Batch, task: Task) -> list[Layer]:
@@ -117,6 +128,23 @@ def _listener(found: dict[str, list[tuple[int, ...]]], path: str) -> Any:
             found.setdefault(path, []).append(tuple(given.shape))
 
     return listen
+
+
+def _attended(
+    theirs: Sequence[Layer], ours: Sequence[Layer], loss: FeatureLoss | LearnedLoss | None, weight: float
+) -> tuple[Match, ...]:
+    """Compares each of our layers with all of theirs that it can be joined to."""
+
+    def match(own: Layer) -> Match:
+        near = [layer for layer in theirs if layer.joins(own)]
+        joined = [_projection(layer, own) for layer in near]
+        images = len(own.shape) > 3
+        return Match(
+            teacher=tuple(layer.path for layer in near), student=own.path, weight=weight / len(ours), balance=True,
+            loss=loss or AttendedLayers(channel_axis=1 if images else -1), projection=next(filter(None, joined), None),
+        )  # fmt: skip
+
+    return tuple(map(match, ours))
 
 
 def _of_kind(theirs: Sequence[Layer], ours: Sequence[Layer], kind: tuple[int, ...]) -> list[tuple[Layer, Layer]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,12 @@ from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss, Lesson, Match, Matched, Pair, Site, overhear
 from laconic.train.describe import describe
 from laconic.train.objective import Moment, Objective, unwrapped
+from laconic.train.sample_keys import sample_keys
 
 TEACHER_LABELS = "teacher_labels"
 """The input that says which of the teacher's positions count, where they are not the student's."""
+SAMPLE_IDS = "sample_ids"
+"""The input that says which sample is which, where what is in it does not."""
 
 
 def distillation(
@@ -67,21 +71,37 @@ class School:
             task = self.teacher_task or self.task
             answer, theirs = _ask(task, self.teacher, batch, [site for match in self.match for site in match.teachers])
         given, ours = _ask(self.task, model, batch, [site for match in self.match for site in match.students])
-        mask = position_mask(batch)
-        heard = iter([Pair(student=s, teacher=t, mask=mask) for s, t in zip(ours, theirs, strict=True)])
-        features = tuple(_joined([next(heard) for _ in match.students]) for match in self.match)
+        told = _Told(mask=position_mask(batch), samples=self._samples(batch))
+        first, second = iter(theirs), iter(ours)
+        features = tuple(told.pair(match, first, second) for match in self.match)
         return lesson_of(
             self.task, batch, moment, student=given, teacher=answer, features=features, aligned=self.aligned
         )
 
+    def _samples(self, batch: Batch) -> Tensor | None:
+        return sample_ids(batch) if any(match.loss.by_sample for match in self.match) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a batch says about its samples and positions."""
+
+    mask: Tensor | None
+    samples: Tensor | None
+
+    def pair(self, match: Match, theirs: Iterator[Tensor], ours: Iterator[Tensor]) -> Pair:
+        """Returns the features of one match, taken from what was heard in turn."""
+        teachers, students = [next(theirs) for _ in match.teachers], [next(ours) for _ in match.students]
+        if len(students) == 1:
+            students *= len(teachers)
+        pair: Pair | None = None
+        for teacher, student in zip(reversed(teachers), reversed(students), strict=True):
+            pair = Pair(student=student, teacher=teacher, mask=self.mask, samples=self.samples, following=pair)
+        return cast(Pair, pair)
+
 
 def _ask(task: Task, model: nn.Module, batch: Batch, sites: Sequence[str]) -> tuple[Tensor, tuple[Tensor, ...]]:
     return overhear(lambda: task.forward(model, batch), unwrapped(model), [Site.parse(site) for site in sites])
-
-
-def _joined(pairs: Sequence[Pair]) -> Pair:
-    """Returns the features of one match, which has one layer or two."""
-    return pairs[0] if len(pairs) == 1 else replace(pairs[0], following=pairs[1])
 
 
 def lesson_of(
@@ -105,6 +125,15 @@ def lesson_of(
         aligned=aligned,
         teacher_labels=batch.kwargs.get(TEACHER_LABELS),
     )
+
+
+def sample_ids(batch: Batch) -> Tensor:
+    """Returns what each sample is known by, int64 `[samples]`: the input `sample_ids`, or a digest of what is in it."""
+    given = batch.kwargs.get(SAMPLE_IDS)
+    if isinstance(given, Tensor):
+        return given.flatten().long()
+    keys = sample_keys(batch.args, batch.kwargs)[:, 0].copy()
+    return torch.from_numpy(keys.view("int64")).to(batch.inputs[0].device)
 
 
 def position_mask(batch: Batch) -> Tensor | None:

@@ -43,7 +43,8 @@ def distill(
         student: any module that answers the same task in the same shape.
         task: `task.train` is the data; it needs no labels unless the loss wants them.
         loss: how the answers are compared; None: `default_loss(task)`.
-        match: layers that are to be alike as well; `"auto"`: those that `laconic.distill.pair_layers` finds.
+        match: layers that are to be alike as well; `"auto"`: those that `laconic.distill.pair_layers` finds;
+            `"learned"`: the same, but whom each learns from is learned along.
         training: how to train; None: AdamW with a cosine schedule for `epochs`.
         epochs: passes over the data, if `training` is not given.
         work: folder for the checkpoint, from which a run that was killed goes on.
@@ -58,9 +59,9 @@ def distill(
         TrainingError: a loss that is not finite.
     """
     if isinstance(match, str):
-        if match != "auto":
-            raise invalid("match", match, "a sequence of Match, or 'auto'")
-        match = pair_layers(teacher, student, task, teacher_task=teacher_task)
+        if match not in ("auto", "learned"):
+            raise invalid("match", match, "a sequence of Match, 'auto' or 'learned'")
+        match = pair_layers(teacher, student, task, teacher_task=teacher_task, learned=match == "learned")
     objective = distillation(teacher, task, loss or default_loss(task), match, teacher_task=teacher_task)
     objective = augmented(objective, *augment)
     return train(
