@@ -1,15 +1,20 @@
 """Every way to learn from a teacher against none, on one small pair of networks and an equal budget.
 
-Fashion-MNIST, the first 10,000 training images and all 10,000 test images; a convolutional teacher, and a student of a
+Fashion-MNIST, the first 6,000 training images and all 10,000 test images; a convolutional teacher, and a student of a
 quarter of its width (a sixteenth of its weights). Every student sees the same images equally often, with the same
 optimizer and the same start for each seed; the accuracy is that after the last epoch. Weights are not tuned: a loss on
 answers, or on features divided by its size before the first step, is added to the loss on labels with weight 1. A
 method is better only if its gain is larger than the spread over seeds of its accuracy and of the plain student's.
+`--write` keeps every run as soon as it is there, and what is there is not run again.
 """
 
 from __future__ import annotations
 
+import datetime
+import json
 import statistics
+import sys
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -25,15 +30,18 @@ from laconic.distill import (
     AttentionTransfer,
     ConfidenceTemperature,
     Contrastive,
+    ContrastiveMemory,
     CorrelationCongruence,
     CosineFeatures,
     Decoupled,
     Dist,
     DistillationLoss,
+    EachTeacher,
     Ensemble,
     Flow,
     FocalTemperature,
     Gram,
+    HierarchicalContext,
     JensenShannon,
     Labels,
     Match,
@@ -43,6 +51,7 @@ from laconic.distill import (
     Ramp,
     RelationalAngle,
     RelationalDistance,
+    Review,
     SameFeatures,
     SameLogits,
     SimilarityPreserving,
@@ -53,13 +62,15 @@ from laconic.distill import (
     UniversalLogits,
     Variational,
     Weighted,
+    fitted_weights,
 )
 from laconic.distill.augment import Mixup
 from laconic.train import AdamW, Training, distill_through_assistants, mean_teacher, mutual, supervised, train
 
 TEACHER, STUDENT = (32, 64, 128), (8, 16, 32)
-TEACHER_EPOCHS, EPOCHS, IMAGES = 12, 10, 10_000
+TEACHER_EPOCHS, EPOCHS, IMAGES, TESTED = 12, 6, 6_000, 10_000
 RATE = 3e-3
+RESULTS = manner.REPOSITORY / "benchmarks" / "results" / "kd_methods.json"
 NEEDS_A_TRANSFORMER = ["AttentionMaps", "ValueRelations"]
 Row = Callable[[nn.Module, nn.Module, laconic.Task, int], nn.Module]
 
@@ -89,9 +100,10 @@ def fashion() -> laconic.Task:
     read = manner.shared_data()
 
     def loader(split: str, *, shuffle: bool) -> DataLoader[tuple[Tensor, ...]]:
-        images, labels = (torch.from_numpy(part[:IMAGES].copy()) for part in read.fashion_mnist(split))
+        count = IMAGES if shuffle else TESTED
+        images, labels = (torch.from_numpy(part[:count].copy()) for part in read.fashion_mnist(split))
         data = TensorDataset(images[:, None].float() / 127.5 - 1, labels.long())
-        return DataLoader(data, batch_size=64, shuffle=shuffle)
+        return DataLoader(data, batch_size=128, shuffle=shuffle)
 
     return laconic.Task(train=loader("train", shuffle=True), evaluate=loader("test", shuffle=False))
 
@@ -113,7 +125,7 @@ def answers(loss: DistillationLoss) -> Row:
     return lambda teacher, student, task, seed: one_call(teacher, student, task, loss=both, training=budget(seed))
 
 
-def features(loss: Any, layer: str | tuple[str, str], **options: Any) -> Row:
+def features(loss: Any, layer: str | tuple[str, ...], **options: Any) -> Row:
     """A loss on one layer beside the labels."""
     match = Match(teacher=layer, student=layer, loss=loss, balance=True, **options)
     return lambda teacher, student, task, seed: one_call(
@@ -131,8 +143,24 @@ def two_teachers(teacher: nn.Module, student: nn.Module, task: laconic.Task, see
     return one_call(ensemble, student, task, loss=loss, training=budget(seed))
 
 
-def all_layers(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
-    return one_call(teacher, student, task, loss=Labels(), match="auto", training=budget(seed))
+def two_weighed(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    members = [teacher, second_teacher(task)]
+    ensemble = Ensemble(members, weights=fitted_weights(members, task), temperature=4)
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=4)))
+    return one_call(ensemble, student, task, loss=loss, training=budget(seed))
+
+
+def each_teacher(by: Any) -> Row:
+    loss = Sum(losses=(Labels(), EachTeacher(loss=SoftLabels(temperature=4), by=by, temperature=4)))
+    return lambda teacher, student, task, seed: one_call(
+        Ensemble([teacher, second_teacher(task)], mixed=False), student, task, loss=loss, training=budget(seed)
+    )
+
+
+def all_layers(match: str) -> Row:
+    return lambda teacher, student, task, seed: one_call(
+        teacher, student, task, loss=Labels(), match=match, training=budget(seed)
+    )
 
 
 def mixed_up(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
@@ -182,10 +210,17 @@ ROWS: dict[str, Row] = {
     "Variational": features(Variational(), "high", projection="conv"),
     "CosineFeatures": features(CosineFeatures(), "flat", projection="linear"),
     "Contrastive": features(Contrastive(), "flat"),
-    "match=auto": all_layers,
+    "ContrastiveMemory": features(ContrastiveMemory(samples=IMAGES, negatives=1024), "flat"),
+    "HierarchicalContext": features(HierarchicalContext(), "high", projection="conv"),
+    "Review": features(Review(), ("low", "middle", "high"), schedule=Ramp(until=0.1)),  # The paper warms it up.
+    "match=auto": all_layers("auto"),
+    "match=learned": all_layers("learned"),
     "Mixup": mixed_up,
     "assistant": through_an_assistant,
     "two teachers": two_teachers,
+    "two teachers, fitted weights": two_weighed,
+    "two teachers, by entropy": each_teacher("entropy"),
+    "two teachers, by confidence": each_teacher("confidence"),
     "mutual": two_peers,
     "mean teacher": own_mean,
 }
@@ -214,6 +249,7 @@ def summary(found: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
         row: {
             "accuracy": round(statistics.mean(runs), 2),
             "spread": round(spread[row], 2),
+            "seeds": len(runs),
             "gain": round(gains[row], 2),
             "better": len(runs) > 1 and gains[row] > max(spread[row], spread["no distillation"]),
         }
@@ -221,27 +257,64 @@ def summary(found: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     }
 
 
+def flag(name: str) -> bool:
+    """Takes one of this script's own flags off the command line."""
+    given = name in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != name]
+    return given
+
+
+def kept() -> dict[str, Any]:
+    """Returns the file of results, or what it begins as."""
+    if RESULTS.exists():
+        found: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+        return found
+    return {"teacher_accuracy": None, "runs": {}}
+
+
+def write(found: dict[str, Any]) -> None:
+    """Writes the runs so far, and what they say."""
+    about = {
+        "command": ".venv/bin/python benchmarks/kd_methods.py --write",
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{manner.machine()}, 2 shared CPU cores",
+        "seed": "0 and up, one each run",
+        "epochs": EPOCHS,
+        "images": IMAGES,
+        "teacher_accuracy": found["teacher_accuracy"],
+        "methods": summary({row: list(runs.values()) for row, runs in found["runs"].items()}),
+        "not_run": dict.fromkeys(NEEDS_A_TRANSFORMER, "needs a transformer"),
+        "runs": found["runs"],
+    }
+    text = json.dumps(about, indent=1)
+    RESULTS.write_text(text + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Runs the rows."""
+    writing = flag("--write")
     given = manner.options(__doc__ or "", list(ROWS), seeds=3)
+    torch.set_num_threads(1)
+    found = kept() if writing else {"teacher_accuracy": None, "runs": {}}
     rows = ["no distillation", *(row for row in given.rows if row != "no distillation")]
+    due = [(row, seed) for seed in given.seeds for row in rows if str(seed) not in found["runs"].get(row, {})]
     task = fashion()
     teacher = trained_teacher(task, 0)
-    teacher_accuracy = accuracy(teacher, task)
-    manner.line("teacher", f"{teacher_accuracy:.2f} %")
-    found: dict[str, list[float]] = {}
-    for row in rows:
-        for seed in given.seeds:
-            found.setdefault(row, []).append(accuracy(ROWS[row](teacher, network(STUDENT, seed), task, seed), task))
-        manner.line(row, *(f"{value:.2f} %" for value in found[row]))
-    table = summary(found)
-    for row, figures in table.items():
-        said = "better" if figures["better"] else "not better than the spread"
-        manner.line(row, f"{figures['accuracy']:.2f} %", f"{figures['gain']:+.2f}", said, widths=(24, 14, 14, 30))
+    found["teacher_accuracy"] = round(accuracy(teacher, task), 2)
+    manner.line("teacher", f"{found['teacher_accuracy']:.2f} %")
+    for row, seed in due:
+        started = time.process_time()
+        right = accuracy(ROWS[row](teacher, network(STUDENT, seed), task, seed), task)
+        found["runs"].setdefault(row, {})[str(seed)] = round(right, 2)
+        manner.line(
+            row, f"seed {seed}", f"{right:.2f} %", f"{time.process_time() - started:.0f} s", widths=(32, 10, 10, 8)
+        )
+        if writing:
+            write(found)
     manner.finish(
         {
-            "teacher_accuracy": round(teacher_accuracy, 2),
-            "methods": table,
+            "teacher_accuracy": found["teacher_accuracy"],
+            "methods": summary({row: list(runs.values()) for row, runs in found["runs"].items()}),
             "not_run": dict.fromkeys(NEEDS_A_TRANSFORMER, "needs a transformer"),
             "seeds": len(given.seeds),
             "epochs": EPOCHS,

@@ -19,8 +19,10 @@ from laconic.distill.decoding import Decoding
 from laconic.distill.decoupled import Decoupled
 from laconic.distill.dictation import dictation
 from laconic.distill.dist import Dist
+from laconic.distill.each_teacher import EachTeacher
 from laconic.distill.ensemble import Ensemble
 from laconic.distill.feature import FeatureLoss, LearnedLoss
+from laconic.distill.fitted_weights import fitted_weights
 from laconic.distill.flow import Flow
 from laconic.distill.focal_temperature import FocalTemperature
 from laconic.distill.generated import Generated
@@ -115,6 +117,7 @@ __all__ = [
     "Decoupled",
     "Dist",
     "DistillationLoss",
+    "EachTeacher",
     "Ensemble",
     "Explanation",
     "FeatureLoss",
@@ -158,6 +161,7 @@ __all__ = [
     "continued",
     "dictation",
     "draw_tree",
+    "fitted_weights",
     "into_sklearn",
     "label_loss",
     "opening",

@@ -29,6 +29,8 @@ class Ensemble(nn.Module):
         class_axis: the logits' class dimension.
         regression: the members answer with values, of which the plain mean is taken.
         logits: finds the logits in a member's output, as `Task(logits=...)` does.
+        mixed: False: the answers stay side by side, `[samples, members, ...]`, for `EachTeacher`, which weighs them
+            sample by sample; the weights are then not used.
 
     Guarantees:
         Members that agree give what each of them gives, up to a constant on all logits of a position.
@@ -56,6 +58,7 @@ class Ensemble(nn.Module):
         class_axis: int = 1,
         regression: bool = False,
         logits: Callable[[Any], Tensor] = read_logits,
+        mixed: bool = True,
     ) -> None:
         super().__init__()
         given = [1.0] * len(members) if weights is None else list(weights)
@@ -67,9 +70,10 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.register_buffer("weights", torch.tensor(given) / sum(given))
         self.temperature, self.class_axis, self.regression, self.logits = temperature, class_axis, regression, logits
+        self.mixed = mixed
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Returns the mean answer.
+        """Returns the mean answer, or all of them.
 
         Raises:
             ModelError: the members answer in different shapes.
@@ -81,8 +85,22 @@ class Ensemble(nn.Module):
                 "the same number of classes or outputs."
             )
         exact = torch.stack(answers).to(torch.promote_types(answers[0].dtype, torch.float32))
+        if not self.mixed:
+            return exact.movedim(0, 1)
         weights = self.weights.view(-1, *[1] * answers[0].dim())
         if self.regression:
             return (weights * exact).sum(0)
         axis = self.class_axis % answers[0].dim() + 1
-        return self.temperature * (weights.log() + log_softmax(exact / self.temperature, dim=axis)).logsumexp(0)
+        return mixture(exact, weights, self.temperature, axis)
+
+
+def mixture(answers: Tensor, weights: Tensor, temperature: float, class_axis: int) -> Tensor:
+    """Returns logits whose softened probabilities are the weighted mean of those of several answers.
+
+    Args:
+        answers: logits, `[members, samples, ...]`.
+        weights: of the members, which sum to 1 along the first dimension; of a shape that spreads to that of answers.
+        temperature: at which they are softened.
+        class_axis: the class dimension of `answers`.
+    """
+    return temperature * (weights.log() + log_softmax(answers / temperature, dim=class_axis)).logsumexp(0)
