@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_samples import matched_run, uneven_run
+from training_samples import matched_run, uneven_run, whole_run
 
 SCRIPT = """
+import os
 import sys
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
-from training_samples import matched_run, uneven_run
+from training_samples import StoppedError, matched_run, uneven_run, whole_run
 
 work, result, last = sys.argv[1:]
 
@@ -22,7 +24,16 @@ def stop(step, total, loss):
         raise SystemExit(7)
 
 
-trained = {"uneven": uneven_run(work, progress=stop), "matched": matched_run()}
+trained = {"uneven": uneven_run(work, progress=stop), "matched": matched_run(), "whole": whole_run()}
+os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}  # As accelerate launch --use_fsdp does.
+AcceleratorState._reset_state()
+trained |= {"sharded uneven": uneven_run(), "sharded matched": matched_run()}
+try:
+    whole_run(work + "/sharded", crash_after=5)
+except StoppedError:
+    trained["sharded whole"] = whole_run(work + "/sharded")
+assert trained["sharded whole"].resumed_at == 4
+assert trained["sharded whole"].scores == trained["whole"].scores
 save_file({f"{name} {k}": v for name, run in trained.items() for k, v in run.model.state_dict().items()}, result)
 """
 
@@ -44,7 +55,7 @@ def run_two(folder: Path, stop_after: int = 0) -> Path:
         for rank in range(2)
     ]
     try:
-        errors = [process.communicate(timeout=200)[1] for process in ranks]
+        errors = [process.communicate(timeout=400)[1] for process in ranks]
     finally:
         for process in ranks:
             process.kill()
@@ -55,11 +66,13 @@ def run_two(folder: Path, stop_after: int = 0) -> Path:
     return results[1]
 
 
-def test_two_processes_give_the_same_weights_as_one_with_the_same_global_batch(tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_two_processes_replicated_or_sharded_give_the_weights_of_one_with_the_same_global_batch(tmp_path: Path) -> None:
     two = load_file(run_two(tmp_path))
-    for run, trained in {"uneven": uneven_run(), "matched": matched_run()}.items():
+    for run, trained in {"uneven": uneven_run(), "matched": matched_run(), "whole": whole_run()}.items():
         for name, one in trained.model.state_dict().items():
-            torch.testing.assert_close(two[f"{run} {name}"], one, rtol=1e-5, atol=1e-6)
+            for way in (run, f"sharded {run}"):
+                torch.testing.assert_close(two[f"{way} {name}"], one, rtol=1e-5, atol=1e-6, msg=f"{way} {name}")
 
 
 @pytest.mark.slow

@@ -11,7 +11,18 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from laconic.core.metric import IGNORED_LABEL
 from laconic.core.task import Task
 from laconic.distill import Match, SameFeatures, SoftLabels
-from laconic.train import SGD, Progress, Trained, Training, distillation, supervised, train
+from laconic.train import (
+    SGD,
+    AdamW,
+    Progress,
+    Step,
+    Trained,
+    Training,
+    Validation,
+    distillation,
+    supervised,
+    train,
+)
 
 HINT = Match(teacher="1", student="0", loss=SameFeatures(), weight=2.0, projection="linear")
 
@@ -81,6 +92,26 @@ def matched_run() -> Trained:
     objective = distillation(plain_network(1), task, SoftLabels(), [HINT])
     with one_thread():
         return train(plain_network(2), task, Training(steps=6, optimizer=SGD(learning_rate=0.1)), objective=objective)
+
+
+def whole_run(work: str | None = None, *, crash_after: int = 0) -> Trained:
+    """A distillation with everything that has a state: moments, projection, running mean, validation, accumulation."""
+
+    def crash(step: Step) -> None:
+        if step.step == crash_after:
+            raise StoppedError
+
+    task = task_of([*data(4, size=9), *data(1, size=1)])
+    objective = distillation(plain_network(1), task, SoftLabels(hard_weight=0.5), [HINT])
+    training = Training(steps=8, accumulate=2, average=0.6, checkpoint_every=2, optimizer=AdamW(learning_rate=0.05))
+    held = Validation(batches=data(2, seed=5), every=3)
+    model, options = plain_network(2), {"work": work, "callbacks": [crash]}
+    with one_thread():
+        return train(model, task, training, objective=objective, validation=held, **options)
+
+
+class StoppedError(Exception):
+    """Stands for a crash."""
 
 
 def plain_network(seed: int) -> nn.Sequential:

@@ -13,6 +13,7 @@ from laconic.core.metric import IGNORED_LABEL
 from laconic.distill.answers import FAR_BELOW, Answers, answers, divergence
 from laconic.distill.domain import check_share, check_temperature, check_weight
 from laconic.distill.lesson import DistillationLoss, Lesson, check_range
+from laconic.distill.weighing import weighted
 
 
 @final
@@ -75,7 +76,10 @@ class Decoupled(DistillationLoss):
         check_range(lesson.student, lesson.labels)
         rows = answers(lesson, "Decoupled", self.class_axis)
         right, others = self._split(rows, lesson.labels.flatten())
-        terms = {"right class": self.target_weight * right, "other classes": self.other_weight * others}
+        terms = {
+            "right class": weighted(right, self.target_weight),
+            "other classes": weighted(others, self.other_weight),
+        }
         return lesson.mix(terms, self.hard_weight)
 
     def _split(self, rows: Answers, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from laconic.distill.answers import answers
 from laconic.distill.domain import check_share, check_temperature, check_weight
 from laconic.distill.lesson import DistillationLoss, Lesson
+from laconic.distill.weighing import weighted
 
 
 @final
@@ -74,8 +75,8 @@ class Dist(DistillationLoss):
         samples = columns.mean() * (counts.sum() > 1)
         scale = self.temperature**2
         terms = {
-            "between classes": self.class_weight * scale * classes,
-            "between samples": self.sample_weight * scale * samples,
+            "between classes": weighted(scale * classes, self.class_weight),
+            "between samples": weighted(scale * samples, self.sample_weight),
         }
         return lesson.mix(terms, self.hard_weight)
 

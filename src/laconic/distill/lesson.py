@@ -12,6 +12,7 @@ from laconic.core.errors import DataError, ModelError
 from laconic.core.metric import IGNORED_LABEL, class_last
 from laconic.core.task import cross_entropy
 from laconic.distill.pair import Pair
+from laconic.distill.weighing import weighted
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
@@ -60,8 +61,8 @@ class Lesson:
         """
         if self.labels is None or hard_weight == 0:
             return imitation
-        softened = {name: (1 - hard_weight) * term for name, term in imitation.items()}
-        return softened | {"labels": hard_weight * label_loss(self.student, self.labels, self.criterion)}
+        softened = {name: weighted(term, 1 - hard_weight) for name, term in imitation.items()}
+        return softened | {"labels": weighted(label_loss(self.student, self.labels, self.criterion), hard_weight)}
 
 
 class DistillationLoss(ABC):

@@ -14,6 +14,7 @@ from laconic.core.errors import invalid
 from laconic.distill.feature import LearnedLoss
 from laconic.distill.match import Match
 from laconic.distill.pair import Pair
+from laconic.distill.weighing import weighted
 
 
 @final
@@ -51,7 +52,7 @@ class Matched(nn.Module):
     def forward(self, pairs: Sequence[Pair], progress: float) -> dict[str, Tensor]:
         """Returns the weighted distances of features, one pair a match, when a share of the run is done."""
         found = zip(self.matches, self._distances(pairs), self.sizes, strict=True)
-        return {str(match): match.factor(progress) * distance / size for match, distance, size in found}
+        return {str(match): weighted(distance / size, match.factor(progress)) for match, distance, size in found}
 
     def _distances(self, pairs: Sequence[Pair]) -> list[Tensor]:
         joined = zip(self.matches, self.learned, self._project(pairs), strict=True)

@@ -11,6 +11,7 @@ from laconic.core.errors import invalid
 from laconic.distill.domain import check_weight
 from laconic.distill.lesson import DistillationLoss, Lesson
 from laconic.distill.ramp import Factor
+from laconic.distill.weighing import summed, weighted
 
 
 @final
@@ -39,7 +40,7 @@ class Weighted(DistillationLoss):
     def terms(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the terms of the loss, weighted."""
         factor = self.weight * (1.0 if self.schedule is None else self.schedule(lesson.progress))
-        return {name: factor * term for name, term in self.loss.terms(lesson).items()}
+        return {name: weighted(term, factor) for name, term in self.loss.terms(lesson).items()}
 
 
 @final
@@ -75,5 +76,5 @@ class Sum(DistillationLoss):
         terms: dict[str, Tensor] = {}
         for loss in self.losses:
             for name, term in loss.terms(lesson).items():
-                terms[name] = terms[name] + term if name in terms else term
+                terms[name] = summed([terms[name], term]) if name in terms else term
         return terms

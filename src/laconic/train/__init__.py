@@ -3,6 +3,7 @@
 from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.augmented import augmented
 from laconic.train.cached_teacher import CachedTeacher, cached_teacher
+from laconic.train.held_back import held_back
 from laconic.train.imitation import distillation
 from laconic.train.inversion import Inversion, remembered_images
 from laconic.train.loop import Progress, Trained, train
@@ -12,30 +13,38 @@ from laconic.train.objective import Moment, Objective, supervised
 from laconic.train.on_policy import on_policy
 from laconic.train.optimizer import SGD, AdamW
 from laconic.train.schedule import Constant, Cosine, Linear
+from laconic.train.step import Callback, Step
 from laconic.train.teach import default_loss, distill
+from laconic.train.tracking import JsonLines
 from laconic.train.training import Training
 from laconic.train.tree_growth import tree_growth
+from laconic.train.validation import Validation
 
 __all__ = [
     "SGD",
     "AdamW",
     "Assisted",
     "CachedTeacher",
+    "Callback",
     "Constant",
     "Cosine",
     "Inversion",
+    "JsonLines",
     "Linear",
     "Moment",
     "Objective",
     "Progress",
+    "Step",
     "Trained",
     "Training",
+    "Validation",
     "augmented",
     "cached_teacher",
     "default_loss",
     "distill",
     "distill_through_assistants",
     "distillation",
+    "held_back",
     "mean_teacher",
     "mutual",
     "on_policy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,13 @@ def share(batch: Batch, rank: int, processes: int) -> tuple[Batch, float]:
         return batch, 1.0
     start, stop = (batch.size * r // processes for r in (rank, rank + 1))
     mine = _cut(batch, start, stop) if stop > start else _cut(batch, 0, 1)
-    return mine, (stop > start) * processes * _counted(mine) / max(_counted(batch), 1)
+    return mine, (stop > start) * processes * counted(mine) / max(counted(batch), 1)
+
+
+def parts_of(batches: Sequence[Batch]) -> list[float]:
+    """Returns the weight of each batch's loss that makes their sum the loss of all of them as one batch."""
+    counts = [counted(batch) for batch in batches]
+    return [count / max(sum(counts), 1) for count in counts] if len(batches) > 1 else [1.0]
 
 
 def _cut(batch: Batch, start: int, stop: int) -> Batch:
@@ -92,7 +98,8 @@ def _cut(batch: Batch, start: int, stop: int) -> Batch:
     return Batch(args=tuple(map(cut, batch.args)), kwargs=kwargs, labels=cut(batch.labels))
 
 
-def _counted(batch: Batch) -> int:
+def counted(batch: Batch) -> int:
+    """Returns how many samples, or labels that are not -100, a loss on a batch is a mean over."""
     if batch.labels is None or batch.labels.is_floating_point():
         return batch.size
     return int((batch.labels != IGNORED_LABEL).sum())

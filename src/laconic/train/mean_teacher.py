@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.errors import invalid
-from laconic.core.projection import copied
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss
 from laconic.train.describe import describe
 from laconic.train.imitation import lesson_of
 from laconic.train.objective import Moment, Objective
+from laconic.train.running_mean import Mean
 
 
 def mean_teacher(task: Task, loss: DistillationLoss, *, decay: float = 0.999) -> Objective:
@@ -51,24 +51,3 @@ def mean_teacher(task: Task, loss: DistillationLoss, *, decay: float = 0.999) ->
         parts=lambda model, batch: Mean(model),
         after=lambda model, moment: cast(Mean, moment.parts).follow(model, decay),
     )
-
-
-class Mean(nn.Module):
-    """A running mean of a model's weights, in eval mode."""
-
-    steps: Tensor
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = copied(model).requires_grad_(False).eval()
-        self.register_buffer("steps", torch.zeros(()))
-
-    @torch.no_grad()
-    def follow(self, model: nn.Module, decay: float) -> None:
-        """Moves the mean towards the model."""
-        self.steps += 1
-        kept = min(decay, 1 - 1 / (self.steps.item() + 1))
-        for mean, now in zip(self.model.parameters(), model.parameters(), strict=True):
-            mean.lerp_(now, 1 - kept)
-        for buffer, new in zip(self.model.buffers(), model.buffers(), strict=True):
-            buffer.copy_(new)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from laconic.core.errors import invalid
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss, Lesson
+from laconic.distill.weighing import summed
 from laconic.train.describe import describe
 from laconic.train.imitation import lesson_of
 from laconic.train.objective import Moment, Objective
@@ -59,4 +60,4 @@ def mutual(peers: Sequence[nn.Module], task: Task, loss: DistillationLoss) -> Ob
 
 def _mean(loss: DistillationLoss, lessons: Sequence[Lesson]) -> dict[str, Tensor]:
     terms = [loss.terms(lesson) for lesson in lessons]
-    return {name: sum((t[name] for t in terms[1:]), terms[0][name]) / len(terms) for name in terms[0]}
+    return {name: summed([t[name] for t in terms], len(terms)) for name in terms[0]}

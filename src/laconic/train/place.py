@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
-from accelerate import Accelerator  # type: ignore[import-untyped]  # The package ships no types.
-from accelerate.state import AcceleratorState  # type: ignore[import-untyped]  # The same.
+from accelerate import (  # type: ignore[import-untyped]  # The package ships no types.
+    Accelerator,
+    DistributedType,
+    FullyShardedDataParallelPlugin,
+)
+from accelerate.state import AcceleratorState, PartialState  # type: ignore[import-untyped]  # The same.
 from torch import nn
 
 from laconic.core.errors import ModelError, invalid
+from laconic.train.tracking import Trackers, check_trackers
 from laconic.train.training import Precision
 
 
-def accelerator_for(precision: Precision | None) -> Accelerator:
+def accelerator_for(precision: Precision | None, trackers: Trackers = (), folder: Path | None = None) -> Accelerator:
     """Returns an accelerator of this process, whatever earlier runs of the process have used.
 
     Raises:
-        UsageError: the machine cannot compute in that precision.
+        UsageError: the machine cannot compute in that precision, or a tracker is not installed.
     """
+    check_trackers(trackers, folder)
     # accelerate keeps its precision for the life of the process and refuses another one; a run has its own.
     if AcceleratorState._shared_state.get("_mixed_precision") != precision:
         AcceleratorState._reset_state()
     atexit.unregister(_leave_group)
     atexit.register(_leave_group)
     try:
-        accelerator = Accelerator(mixed_precision=precision)
+        accelerator = Accelerator(mixed_precision=precision, log_with=list(trackers) or None, project_dir=folder)
     except ValueError as error:
         AcceleratorState._reset_state()
         raise invalid(
@@ -37,7 +45,24 @@ def accelerator_for(precision: Precision | None) -> Accelerator:
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         # accelerate says nothing here and computes in float32.
         raise invalid("Training.mixed_precision", "fp16", "a precision of this machine", "Write 'bf16' on a CPU.")
+    _shard_on_cpu(accelerator)
     return accelerator
+
+
+def _shard_on_cpu(accelerator: Accelerator) -> None:
+    """Shards on CPUs as on GPUs where the launcher asks for it: accelerate would leave it out without a word.
+
+    Raises:
+        UsageError: the first version of FSDP is asked for.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true" or accelerator.num_processes == 1:
+        return
+    if accelerator.device.type == "cpu":
+        AcceleratorState._shared_state["fsdp_plugin"] = FullyShardedDataParallelPlugin()
+        for state in (PartialState, AcceleratorState):  # The second takes over what the first says.
+            state._shared_state["distributed_type"] = DistributedType.FSDP
+    if not accelerator.is_fsdp2:
+        raise invalid("FSDP_VERSION", os.environ.get("FSDP_VERSION"), "2", "Launch with --fsdp_version 2.")
 
 
 def _leave_group() -> None:
@@ -50,11 +75,12 @@ def _leave_group() -> None:
 
 @contextmanager
 def lent(
-    model: nn.Module, teachers: Sequence[nn.Module], device: torch.device, *, noise: bool = True
+    model: nn.Module, teachers: Sequence[nn.Module], device: torch.device, *, noise: bool = True, back: bool = True
 ) -> Iterator[None]:
     """Places models for a run: the model in train mode (see `to_training`), its teachers in eval mode, on one device.
 
-    Afterwards everything is back where it was, with the traces of `accelerate` taken off; the model is in eval mode.
+    Afterwards everything is back where it was, with the traces of `accelerate` taken off; the model is in eval mode. A
+    model that is not wanted `back`, as it lies in pieces, stays.
 
     Raises:
         ModelError: the model has no parameter that can be trained.
@@ -74,7 +100,7 @@ def lent(
             vars(model).pop(name, None)
             if value is not None:
                 vars(model)[name] = value
-        for module, home in homes:
+        for module, home in homes if back else homes[1:]:
             module.to(home)
         for module, training in modes:
             module.training = training

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from laconic.core.errors import DataError, LaconicError, TrainingError, invalid
 from laconic.core.task import Batch, Task
+from laconic.distill.weighing import unweighted
 from laconic.train import randomness
 from laconic.train.checkpoint import check_identity, identity, read_checkpoint, write_checkpoint
-from laconic.train.feed import Position, feed, share
+from laconic.train.feed import Position, feed, parts_of, share
+from laconic.train.ledger import Ledger
 from laconic.train.objective import Moment, Objective
 from laconic.train.optimizer import join
 from laconic.train.place import Accelerator, to_training
+from laconic.train.running_mean import Mean
+from laconic.train.shards import laid_out_moments, laid_out_state, whole, whole_state
+from laconic.train.step import Step
 from laconic.train.training import Training
+from laconic.train.validation import Validation, Watched
 
 
 @final
@@ -32,24 +38,37 @@ class Run:
         training: how to train.
         objective: what to minimise.
         accelerator: where to train.
+        validation: what else to look at, if anything.
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, training: Training, objective: Objective, accelerator: Accelerator
+        self,
+        model: nn.Module,
+        task: Task,
+        training: Training,
+        objective: Objective,
+        accelerator: Accelerator,
+        validation: Validation | None = None,
     ) -> None:
         self.training, self.objective, self.accelerator = training, objective, accelerator
+        self.task, self.validation, self.watched = task, validation, Watched()
         self.total = training.total_steps(task.loader("train"))
-        self.step = 0
+        self.every = 0 if validation is None else validation.every or training.epoch_steps(task.loader("train"))
+        self.step, self.stopped = 0, False
         self.losses: dict[str, float] = {}
+        self.unweighted: dict[str, float] = {}
+        self.score: float | None = None
         self.model = model
         self.optimizer = training.optimizer(model)
+        self.mean = None if training.average is None else Mean(model)
         self.position = Position()
         self.parts = None if objective.parts is None else self._build(objective.parts, task)
         self.own = [] if self.parts is None else [p for p in self.parts.parameters() if p.requires_grad]
+        self.parallel_model, scaled = accelerator.prepare(model, self.optimizer)
+        # Only now: sharding looks for each of the optimizer's parameters in the model.
         join(self.optimizer, self.own)
         self.parameters = [*model.parameters(), *self.own]
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.parallel_model, scaled = accelerator.prepare(model, self.optimizer)
         # accelerate's own step looks for an optional package every time (0.2 ms); it is needed only to scale gradients.
         self.take_step = self.optimizer.step if accelerator.scaler is None else scaled.step
         self.random: dict[str, Tensor] = {}
@@ -59,6 +78,11 @@ class Run:
     def alone(self) -> bool:
         """Whether this is the only process."""
         return bool(self.accelerator.num_processes == 1)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no further step to make."""
+        return self.stopped or self.step >= self.total
 
     @property
     def loss(self) -> float:
@@ -76,22 +100,66 @@ class Run:
             DataError: the batch does not fit the model, or the loader is empty.
             TrainingError: the loss is not finite; the weights are those before the step.
         """
-        whole = next(self.batches)
-        batch, weight = share(whole, self.accelerator.process_index, self.accelerator.num_processes)
+        batches = [next(self.batches) for _ in range(self.training.accumulate)]
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.training.schedule(self.step, self.total)
-        terms = self._terms(batch.to(self.accelerator.device))
-        self.accelerator.backward(sum(terms.values()) * weight)
+        ledger = Ledger()
+        for batch, part in zip(batches, parts_of(batches), strict=True):
+            mine, weight = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
+            last = batch is batches[-1]
+            with nullcontext() if last else self.accelerator.no_sync(self.parallel_model), unweighted() as bare:
+                terms = self._terms(mine.to(self.accelerator.device))
+                self.accelerator.backward(sum(terms.values()) * (weight * part))
+            ledger.add(terms, bare, weight * part)
         self._share_gradients()
         # Read only here, so that a GPU has work while this waits for it.
-        self.losses = self._finite(terms)
+        self.losses, self.unweighted = ledger.read(self.accelerator)
+        self._check_finite()
         if self.training.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.parameters, self.training.clip_norm)
         self.take_step()
         self.optimizer.zero_grad()
         if self.objective.after is not None:
             self.objective.after(self.model, self._moment)
+        if self.mean is not None:
+            self.mean.follow(self.model, cast(float, self.training.average))
         self.step += 1
+
+    def validate(self) -> None:
+        """Scores the model if it is time, remembers the best weights, and stops the run that no longer gets better."""
+        self.score = None
+        if self.validation is None or (self.step % self.every and self.step != self.total):
+            return
+        model = self.model if self.mean is None else self.mean.model
+        with randomness.undisturbed(self.accelerator.device):
+            self.score = self.validation.score(model, self.task, self.accelerator.device)
+        higher = self.task.score.higher_is_better
+        if self.watched.note(self.step, self.score, higher=higher, margin=self.validation.margin):
+            self.watched.weights = {
+                name: whole(tensor).detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()
+            }
+        if self.validation.patience is not None and self.watched.waited >= self.validation.patience:
+            self.stopped = True
+
+    def told(self) -> Step:
+        """Returns what there is to tell of the last step."""
+        return Step(
+            model=self.model,
+            step=self.step,
+            total=self.total,
+            losses=self.losses,
+            unweighted=self.unweighted,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            score=self.score,
+        )
+
+    def chosen(self) -> dict[str, Any] | None:
+        """Returns the weights that the run ends with; None: they are in its model."""
+        if self.watched.weights:
+            return self.watched.weights
+        if self.mean is not None:
+            return dict(self.mean.model.state_dict())
+        return whole_state(dict(self.model.state_dict())) if self.accelerator.is_fsdp2 else None
 
     def _build(self, parts: Callable[[nn.Module, Batch], nn.Module], task: Task) -> nn.Module:
         """Builds what the objective has of its own from the run's first batch."""
@@ -134,20 +202,21 @@ class Run:
                 f"{' '.join(str(error).split())}"
             ) from error
 
-    def _finite(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
-        losses = {name: term.item() for name, term in terms.items()}
-        for name, loss in losses.items():
+    def _check_finite(self) -> None:
+        for name, loss in self.losses.items():
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"train: the loss term {name!r} is {loss} at step {self.step + 1} of {self.total}; expected a "
                     "finite number. Lower the learning rate, clip gradients, or look for NaN in weights and data."
                 )
-        return losses
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint; every process takes part, the first one writes."""
         captured = randomness.capture(self.accelerator.device)
         random = {name: self._gather(tensor) for name, tensor in captured.items()}
+        model, optimizer = dict(self.model.state_dict(keep_vars=True)), self.optimizer.state_dict()
+        if self.accelerator.is_fsdp2:
+            model, optimizer = whole_state(model), whole_state(optimizer)
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -157,9 +226,12 @@ class Run:
             "epoch": self.position.epoch,
             "batch": self.position.batch,
             "losses": self.losses,
-            "model": dict(self.model.state_dict(keep_vars=True)),
+            "stopped": self.stopped,
+            "watched": vars(self.watched),
+            "mean": {} if self.mean is None else dict(self.mean.state_dict()),
+            "model": model,
             "parts": {} if self.parts is None else dict(self.parts.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "scaler": None if scaler is None else scaler.state_dict(),
             "random": random,
         }
@@ -174,12 +246,15 @@ class Run:
         """
         state: dict[str, Any] = read_checkpoint(path)
         check_identity(path, state["identity"], self._identity())
-        self.step, self.losses = state["step"], state["losses"]
+        self.step, self.losses, self.stopped = state["step"], state["losses"], state["stopped"]
+        self.watched = Watched(**state["watched"])
         self.position.epoch, self.position.batch = state["epoch"], state["batch"]
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(laid_out_state(state["model"], self.model.state_dict()))
+        if self.mean is not None:
+            self.mean.load_state_dict(state["mean"])
         if self.parts is not None:
             self.parts.load_state_dict(state["parts"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(laid_out_moments(state["optimizer"], self.optimizer))
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.random = {name: rows[self.accelerator.process_index] for name, rows in state["random"].items()}
@@ -191,7 +266,9 @@ class Run:
             objective=self.objective.name,
             parts="none" if self.parts is None else identity(self.parts)["model"],
             total=f"{self.total} steps",
-            place=f"{self.accelerator.num_processes} processes, precision {self.accelerator.mixed_precision}",
+            validation=str(self.validation),
+            place=f"{self.accelerator.num_processes} processes{', sharded' * self.accelerator.is_fsdp2}, precision "
+            f"{self.accelerator.mixed_precision}",
         )
 
     def _gather(self, tensor: Tensor) -> Tensor:

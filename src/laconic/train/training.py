@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -25,6 +26,10 @@ class Training:
             closure).
         schedule: `Cosine(...)`, `Linear(...)`, `Constant(...)`, or any callable `(step, total) -> factor`.
         clip_norm: largest norm of the whole gradient, or None.
+        accumulate: batches for one optimizer step, which is then the step of one batch of them all (batch norm, and
+            losses that compare samples with each other, see each by itself). Schedules and `steps` count steps.
+        average: the run ends with the running mean of the weights, of which this share stays in a step, in (0, 1), such
+            as 0.999; None: with the weights of the last step.
         seed: of everything random: order of samples, dropout, augmentation.
         mixed_precision: `"no"`, `"bf16"` or `"fp16"` (on a GPU). None: what `accelerate launch` says, else `"no"`.
         noise: dropout and batch statistics as usual in training. False: both as in evaluation, so that a model which is
@@ -41,6 +46,8 @@ class Training:
     optimizer: OptimizerFactory = field(default_factory=AdamW)
     schedule: Schedule = field(default_factory=lambda: Cosine(warmup=0.05))
     clip_norm: float | None = 1.0
+    accumulate: int = 1
+    average: float | None = None
     seed: int = 0
     mixed_precision: Precision | None = None
     noise: bool = True
@@ -49,12 +56,14 @@ class Training:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise invalid("Training.epochs, steps", (self.epochs, self.steps), "exactly one of the two")
-        for name in ("epochs", "steps", "checkpoint_every"):
+        for name in ("epochs", "steps", "accumulate", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise invalid(f"Training.{name}", value, "a whole number from 1")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise invalid("Training.clip_norm", self.clip_norm, "a positive number, or None")
+        if self.average is not None and not 0 < self.average < 1:
+            raise invalid("Training.average", self.average, "a share in (0, 1), or None", "Usual is 0.99 to 0.9999.")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise invalid("Training.seed", self.seed, "a whole number from 0")
         if self.mixed_precision not in (None, *get_args(Precision)):
@@ -64,12 +73,20 @@ class Training:
         """Returns the steps of the whole run; a loader without a length is walked once to count its batches."""
         if self.steps is not None:
             return self.steps
-        try:
-            batches = len(loader)  # type: ignore[arg-type]  # That there may be no length is what `except` is for.
-        except TypeError:
-            batches = sum(1 for _ in loader)
-        return (self.epochs or 0) * batches
+        return math.ceil((self.epochs or 0) * count_batches(loader) / self.accumulate)
+
+    def epoch_steps(self, loader: Iterable[Any]) -> int:
+        """Returns the steps of one pass over the data, at least 1."""
+        return max(1, math.ceil(count_batches(loader) / self.accumulate))
 
     def describe(self) -> dict[str, str]:
         """Returns what decides the outcome, in words that are the same in every process."""
         return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name != "checkpoint_every"}
+
+
+def count_batches(loader: Iterable[Any]) -> int:
+    """Returns a loader's length, or how many batches it yields if it has none."""
+    try:
+        return len(loader)  # type: ignore[arg-type]  # That there may be no length is what `except` is for.
+    except TypeError:
+        return sum(1 for _ in loader)

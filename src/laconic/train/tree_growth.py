@@ -14,6 +14,7 @@ from laconic.core.metric import IGNORED_LABEL
 from laconic.core.task import Batch, Task
 from laconic.distill import Pair, PathBalance, Site, SoftTree, overhear
 from laconic.distill.domain import check_share, check_temperature, check_weight
+from laconic.distill.weighing import weighted
 from laconic.train.objective import Moment, Objective, unwrapped
 
 SITES = (Site.parse("gates"), Site.parse("leaves:input"))
@@ -71,7 +72,7 @@ def tree_growth(
         wanted = _targets(task, batch, teacher, answer, temperature, hard_weight)
         found: dict[str, Tensor] = {loss: _counted_mean(-(wanted * given).sum(-1), batch.labels)}
         if balance and moment.parts is not None:
-            found["balance"] = balance * moment.parts(Pair(student=gates, teacher=gates))
+            found["balance"] = weighted(moment.parts(Pair(student=gates, teacher=gates)), balance)
         return found
 
     said = f"{loss=}, {temperature=}, {hard_weight=}, {balance=}, {decay=}, taught={teacher is not None}"
