@@ -10,6 +10,7 @@ from laconic.distill.attention_maps import AttentionMaps
 from laconic.distill.attention_transfer import AttentionTransfer
 from laconic.distill.beams import Beams
 from laconic.distill.binary_soft_labels import BinarySoftLabels
+from laconic.distill.by_gap import ByGap
 from laconic.distill.confidence_temperature import ConfidenceTemperature
 from laconic.distill.contrastive import Contrastive
 from laconic.distill.contrastive_memory import ContrastiveMemory
@@ -31,11 +32,13 @@ from laconic.distill.growing import continued, opening
 from laconic.distill.hierarchical_context import HierarchicalContext
 from laconic.distill.into_sklearn import Tabular, into_sklearn
 from laconic.distill.jensen_shannon import JensenShannon
+from laconic.distill.knob import Knob, Rule
 from laconic.distill.labels import Labels
 from laconic.distill.lesson import DistillationLoss, Lesson, label_loss
 from laconic.distill.match import Match
 from laconic.distill.matched import Matched
 from laconic.distill.neuron_selectivity import NeuronSelectivity
+from laconic.distill.on_plateau import OnPlateau
 from laconic.distill.pair import Pair
 from laconic.distill.pairing import pair_layers
 from laconic.distill.path_balance import PathBalance
@@ -108,6 +111,7 @@ __all__ = [
     "AttentionTransfer",
     "Beams",
     "BinarySoftLabels",
+    "ByGap",
     "ConfidenceTemperature",
     "Contrastive",
     "ContrastiveMemory",
@@ -127,12 +131,14 @@ __all__ = [
     "Gram",
     "HierarchicalContext",
     "JensenShannon",
+    "Knob",
     "Labels",
     "LearnedLoss",
     "Lesson",
     "Match",
     "Matched",
     "NeuronSelectivity",
+    "OnPlateau",
     "Pair",
     "PathBalance",
     "ProbabilisticTransfer",
@@ -141,6 +147,7 @@ __all__ = [
     "RelationalAngle",
     "RelationalDistance",
     "Review",
+    "Rule",
     "SameFeatures",
     "SameLogits",
     "Sampled",
