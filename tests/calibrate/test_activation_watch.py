@@ -46,3 +46,27 @@ def test_what_is_masked_with_minus_infinity_has_no_place_on_a_grid() -> None:
 def test_data_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ModelError, match="the input of the model holds NaN"):
         calibrate(nn.Sequential(nn.Linear(4, 3)), Task(evaluate=[torch.full((2, 4), torch.nan)]))
+
+
+def test_a_tensor_that_is_written_into_is_counted_anew() -> None:
+    class Doubling(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.detach().mul_(2)
+
+    x = torch.rand(6, 4) + 1
+    model = nn.Sequential(nn.Identity(), nn.Linear(4, 4), nn.ReLU(), Doubling(), nn.Identity())
+    found = calibrate(model, Task(evaluate=[x]), gradients=False).activations
+    assert found["3:input"].maximum == found["2:output"].maximum > 0
+    assert found["4:input"].maximum == 2 * found["3:input"].maximum
+
+
+def test_what_the_order_in_memory_is_does_not_matter() -> None:
+    x = torch.randn(2, 3, 4, 5)
+    model = nn.Sequential(nn.Identity(), nn.Conv2d(3, 2, 1))
+    one, other = (
+        calibrate(model, Task(evaluate=[x.to(memory_format=form)]), activations="channels")
+        for form in (torch.contiguous_format, torch.channels_last)
+    )
+    assert torch.equal(one.activations["1:input"].counts, other.activations["1:input"].counts)
+    assert torch.equal(one.channels["1:input"].counts, other.channels["1:input"].counts)
+    assert int(one.activations["1:input"].counts.sum()) == x.numel()

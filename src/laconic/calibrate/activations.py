@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
 from laconic.calibrate.channel_histograms import ChannelHistograms
-from laconic.calibrate.histogram import Histogram
+from laconic.calibrate.histogram import Histogram, as_stored
 from laconic.core.errors import ModelError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -41,11 +42,12 @@ def watch_activations(
         ModelError: from the forward pass, if a module's input or output holds NaN or +infinity.
     """
     paths = {module: path for path, module in model.named_modules()}
+    counted = _Counted()
 
     def note(module: nn.Module, side: str, value: Any) -> None:
         if module in paths and isinstance(value, Tensor) and value.is_floating_point() and value.numel():
             key = f"{paths[module]}:{side}"
-            found = _histogram(value.detach(), key)
+            found = counted.of(value, key)
             if found is not None:
                 into[key] = into[key] + found if key in into else found
                 dim = input_channels(module) if side == "input" and channels is not None else None
@@ -67,8 +69,27 @@ def watch_activations(
             handle.remove()
 
 
+class _Counted:
+    """Histograms of tensors; what one module answers and others read is counted once."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[weakref.ref[Tensor], int, Histogram | None]] = {}
+
+    def of(self, value: Tensor, key: str) -> Histogram | None:
+        """Returns the histogram of a tensor, None if it holds nothing that can be counted."""
+        if value.is_inference():  # Nobody notes what is written into such a tensor.
+            return _histogram(value, key)
+        held = self._held.get(id(value))
+        if held is not None and held[0]() is value and held[1] == value._version:
+            return held[2]
+        found = _histogram(value.detach(), key)
+        self._held[id(value)] = weakref.ref(value), value._version, found
+        return found
+
+
 def _histogram(values: Tensor, key: str) -> Histogram | None:
     """Counts what is above -infinity, which marks the impossible (a masked class, a masked position)."""
+    values = as_stored(values)
     low, high = (float(v) for v in torch.aminmax(values))
     if low != low or high == torch.inf:
         path, _, side = key.partition(":")
@@ -77,6 +98,7 @@ def _histogram(values: Tensor, key: str) -> Histogram | None:
             f"calibrate: the {side} of {where} holds NaN or infinity; expected finite numbers. Check the data, and the "
             "number format (float16 overflows above 65504)."
         )
-    if low == -torch.inf:
-        values = values[values > -torch.inf]
+    if low > -torch.inf:
+        return Histogram.of(values, (low, high))
+    values = values[values > -torch.inf]
     return Histogram.of(values) if values.numel() else None

@@ -8,7 +8,7 @@ from typing import Self, final
 import torch
 from torch import Tensor
 
-from laconic.calibrate.histogram import FINEST
+from laconic.calibrate.histogram import FINEST, places
 
 BINS = 256
 
@@ -45,13 +45,14 @@ class ChannelHistograms:
     def of(cls, values: Tensor, dim: int) -> Self:
         """Counts values above minus infinity, which marks the impossible; dimension `dim` counts the channels."""
         rows = values.detach().movedim(dim, 0).flatten(1).float().cpu()
-        there = rows > -torch.inf
-        low = rows.masked_fill(~there, torch.inf).amin(1)
-        high = rows.amax(1)
+        low, high = rows.amin(1), rows.amax(1)
+        if bool((low == -torch.inf).any()):
+            low = rows.masked_fill(rows == -torch.inf, torch.inf).amin(1)
         exponent = _exponent(torch.maximum(low.abs().nan_to_num(posinf=0), high.abs().nan_to_num(posinf=0)))
-        scaled = (rows.double() / _width(exponent)).nan_to_num(neginf=0).floor_().long()
-        place = scaled + BINS // 2 + BINS * torch.arange(len(rows))[:, None]
-        counts = torch.bincount(place[there], minlength=BINS * len(rows)).reshape(len(rows), BINS)
+        # What is left out falls into a bin before the others, which is taken away.
+        index = places(rows, 1 / _width(exponent)).add_(BINS // 2).clamp_(min=-1).int()
+        index += (BINS + 1) * torch.arange(len(rows), dtype=torch.int32)[:, None] + 1
+        counts = torch.bincount(index.flatten(), minlength=(BINS + 1) * len(rows)).view(len(rows), BINS + 1)[:, 1:]
         return cls(counts=counts, exponent=exponent, minimum=low, maximum=high)
 
     def __add__(self, other: ChannelHistograms) -> ChannelHistograms:

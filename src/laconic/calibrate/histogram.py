@@ -14,6 +14,7 @@ from laconic.calibrate.moments import on_double_device
 
 BINS = 2048
 FINEST = -126  # Exponent of the smallest bin: the smallest normal float32.
+PIECE = 2**17  # Values that are counted at a time: they stay in the processor's cache.
 RESOLUTION = 22  # A bin is at least 2**-22 of the largest value: finer than that float32 cannot tell values apart.
 
 
@@ -49,15 +50,15 @@ class Histogram:
     maximum: float
 
     @classmethod
-    def of(cls, values: Tensor) -> Self:
-        """Counts finite values; any shape but empty, any floating type."""
-        values = values.detach().flatten()
-        minimum, maximum = (float(v) for v in torch.aminmax(values))
+    def of(cls, values: Tensor, extent: tuple[float, float] | None = None) -> Self:
+        """Counts finite values; any shape but empty, any floating type. `extent`: smallest and largest, where known."""
+        values = as_stored(values.detach())
+        minimum, maximum = extent or tuple(float(v) for v in torch.aminmax(values))
         exponent, start = _bins(minimum, maximum)
-        # In float64 no value vanishes beside the width: a tiny negative one stays below zero.
-        scaled = on_double_device(values).double() * 2.0**-exponent
-        index = scaled.floor_().int() - start
-        counts = torch.bincount(index, minlength=BINS).cpu()
+        counts = torch.zeros(BINS, dtype=torch.int64)
+        for piece in torch.split(values, PIECE):
+            index = places(piece, 2.0**-exponent).sub_(start).int()
+            counts += torch.bincount(index, minlength=BINS).cpu()
         return cls(counts=counts, exponent=exponent, start=start, minimum=minimum, maximum=maximum)
 
     def __add__(self, other: Histogram) -> Histogram:
@@ -100,6 +101,25 @@ class Histogram:
     def from_parts(cls, config: Mapping[str, Any], counts: Tensor) -> Self:
         """Undoes `config`."""
         return cls(counts=counts, **config)
+
+
+def as_stored(values: Tensor) -> Tensor:
+    """Returns all elements in one dimension, in the order in which they lie in memory."""
+    return values.permute(sorted(range(values.dim()), key=values.stride, reverse=True)).flatten()
+
+
+def places(values: Tensor, per_width: Tensor | float) -> Tensor:
+    """Returns in which bin each value lies, counted from zero: `floor(values * per_width)`, exactly.
+
+    Args:
+        values: finite, any floating type.
+        per_width: powers of two, one over the width of a bin; none so large that a place would be 2**22 or more.
+    """
+    smallest = float(per_width.min()) if isinstance(per_width, Tensor) else per_width
+    # Products with a power of two are exact, unless they vanish: a tiny value below zero has to stay there.
+    if values.dtype != torch.float64 and smallest >= 1:
+        return values.float().mul(per_width.float() if isinstance(per_width, Tensor) else per_width).floor_()
+    return on_double_device(values).double().mul(per_width).floor_()
 
 
 def _bins(minimum: float, maximum: float) -> tuple[int, int]:

@@ -28,12 +28,28 @@ def patches(
         `[groups, positions, channels / groups * prod(kernel)]`, at most `room` elements unless one line of positions
         has more.
     """
-    inputs = inputs.reshape(len(inputs), groups, -1, *inputs.shape[2:]).contiguous()
+    seen = windows(inputs, kernel, stride, dilation, groups)
+    out = seen.shape[3 : 3 + len(kernel)]
+    size = seen.shape[2] * math.prod(kernel)
+    lines = max(1, room(groups, size) // (groups * size * math.prod(out[1:])))
+    for some in split(seen, max(1, lines // out[0]), dim=0):
+        for piece in split(some, lines, dim=3):
+            positions = range(3, 3 + len(out))
+            taps = range(3 + len(out), piece.dim())
+            ordered = piece.permute(1, 0, *positions, 2, *taps)
+            yield ordered.reshape(groups, -1, size)
+
+
+def windows(
+    inputs: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], groups: int
+) -> Tensor:
+    """Returns a view `[samples, groups, channels of a group, *positions, *kernel]` of an input already padded."""
+    inputs = inputs.reshape(len(inputs), groups, inputs.shape[1] // groups, *inputs.shape[2:]).contiguous()
     axes = range(3, inputs.dim())
     reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
     out = [(inputs.shape[a] - r - 1) // s + 1 for a, r, s in zip(axes, reach, stride, strict=True)]
     steps = [inputs.stride(a) for a in axes]
-    windows = inputs.as_strided(
+    return inputs.as_strided(
         (*inputs.shape[:3], *out, *kernel),
         (
             *inputs.stride()[:3],
@@ -41,14 +57,6 @@ def patches(
             *(p * d for p, d in zip(steps, dilation, strict=True)),
         ),
     )
-    size = inputs.shape[2] * math.prod(kernel)
-    lines = max(1, room(groups, size) // (groups * size * math.prod(out[1:])))
-    for some in split(windows, max(1, lines // out[0]), dim=0):
-        for piece in split(some, lines, dim=3):
-            positions = range(3, 3 + len(out))
-            taps = range(3 + len(out), piece.dim())
-            ordered = piece.permute(1, 0, *positions, 2, *taps)
-            yield ordered.reshape(groups, -1, size)
 
 
 def padded(inputs: Tensor, padding: Sequence[int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,8 +13,9 @@ from torch import Tensor
 from laconic.calibrate.layer import Kind, Layer
 from laconic.calibrate.moments import bags, lookups, second_moment
 from laconic.calibrate.parts import Part
-from laconic.calibrate.patches import padded, patches, stuffed
+from laconic.calibrate.patches import padded, stuffed
 from laconic.calibrate.weights import Weights
+from laconic.calibrate.windows import window_moment
 
 aten = torch.ops.aten
 MEAN, MAXIMUM = 1, 2  # Of ATen's embedding_bag.
@@ -133,13 +134,13 @@ def _convolution(
     layer = Layer(parameter=name, kind=kind, shape=weights.shapes[name], groups=groups)
     kernel = weight.shape[2:]
 
-    def windows() -> Iterable[Tensor]:
+    def moment() -> tuple[Tensor, int]:
         if not transposed:
-            return patches(padded(inputs, padding), kernel, stride, dilation, groups)
+            return window_moment(padded(inputs, padding), kernel, stride, dilation, groups)
         wide = stuffed(inputs, kernel, stride, padding, dilation, output_padding)
-        return patches(wide, kernel, (1,) * space, dilation, groups)
+        return window_moment(wide, kernel, (1,) * space, dilation, groups)
 
-    return Product(Part.all_of(layer), lambda: second_moment(windows()), partial(_positions, groups=groups))
+    return Product(Part.all_of(layer), moment, partial(_positions, groups=groups))
 
 
 def _each(setting: Sequence[int], space: int) -> tuple[int, ...]:
