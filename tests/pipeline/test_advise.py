@@ -2,25 +2,29 @@
 
 from functools import cache
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
 
-from laconic import Advice, Budget, Recovery, advise
+from laconic import Advice, Budget, Recovery, advise, compress
 from laconic.core.errors import ArtifactError, DataError, UsageError
 from laconic.core.files import read_json
 from laconic.quantize import RoundToNearest
 from laconic.report import advice_to_html, advice_to_markdown, write_advice
 
-from .samples import batches, network, task
+from .samples import at_once, batches, network, task
 
 TECHNIQUES = tuple(RoundToNearest(bits=bits) for bits in (8, 4, 2))
 
 
 @cache
 def advice(**limits) -> Advice:
-    with patch("laconic.pipeline.bases.FOR_ONNX", TECHNIQUES), patch("laconic.pipeline.planning.GRIDS", TECHNIQUES):
+    with (
+        at_once(),
+        patch("laconic.pipeline.bases.FOR_ONNX", TECHNIQUES),
+        patch("laconic.pipeline.planning.GRIDS", TECHNIQUES),
+    ):
         return advise(network(), task(), Budget(**limits), recovery=Recovery.for_epochs(2))
 
 
@@ -91,3 +95,15 @@ def test_wrong_data_and_targets_are_refused_before_anything_starts():
         advise(network(), task(), target="tensorrt")
     with pytest.raises(DataError, match="evaluate"):
         advise(network(), task(evaluate=[]))
+
+
+def test_compress_goes_on_where_advice_in_the_same_folder_ended(tmp_path: Path):
+    work, began = tmp_path / "work", []
+    with at_once():
+        found = advise(network(), task(), Budget(), recovery=None, work=work)
+        progress = Mock(begin=began.append)
+        result = compress(network(), task(), Budget(), recovery=None, work=work, progress=progress)
+    assert [way.plan for way in found.ways] == [way.plan for way in result.report.ways]
+    assert began and not {"original", "evidence", "routes"} & set(began)
+    with pytest.raises(UsageError, match="belongs to another job"):
+        advise(network(), task(), Budget(size=0.5), recovery=None, work=work)

@@ -24,6 +24,7 @@ from laconic.cli.options import (
     Macs,
     Memory,
     MetricName,
+    Minutes,
     ModelName,
     OptionalData,
     Out,
@@ -82,9 +83,11 @@ def advise(
     drop: Drop = None,
     target: TargetName = "onnxruntime",
     epochs: Epochs = 10,
+    minutes: Minutes = None,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
     out: Annotated[Path | None, typer.Option(help="Folder for advice.html, advice.md and advice.json.")] = None,
+    work: Work = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -101,9 +104,10 @@ def advise(
         load_task(data, metric=metric, batch_size=batch_size),
         Budget(size=size, latency=latency, memory=memory, macs=macs, drop=drop),
         Target.parse(target),
-        recovery=Recovery.for_epochs(epochs, seed=seed) if epochs else None,
+        recovery=Recovery.for_epochs(epochs, minutes=minutes, seed=seed) if epochs else None,
         seed=seed,
-        command=_compress_command(sys.argv[1:]),
+        work=work,
+        command=_compress_command(sys.argv[1:], resume=work is not None),
         progress=Terminal(),
     )
     if out is not None:
@@ -128,6 +132,7 @@ def compress(
     drop: Drop = None,
     target: TargetName = "onnxruntime",
     epochs: Epochs = 10,
+    minutes: Minutes = None,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
     out: Out = Path("laconic-out"),
@@ -152,7 +157,7 @@ def compress(
         load_task(data, metric=metric, batch_size=batch_size),
         budget,
         chosen,
-        recovery=Recovery.for_epochs(epochs, seed=seed) if epochs else None,
+        recovery=Recovery.for_epochs(epochs, minutes=minutes, seed=seed) if epochs else None,
         seed=seed,
         work=work,
         resume=resume,
@@ -327,14 +332,14 @@ def _command() -> str:
     return shlex.join(["laconic", *sys.argv[1:]])
 
 
-def _compress_command(words: list[str]) -> str:
+def _compress_command(words: list[str], *, resume: bool) -> str:
     """Returns how to carry out what `advise` was asked about: the same options, but for where and how it says so."""
     kept, skip = [], False
     for word in words[1:]:
         if not skip and word != "--json" and word != "--out" and not word.startswith("--out="):
             kept.append(word)
         skip = not skip and word == "--out"
-    return shlex.join(["laconic", "compress", *kept])
+    return shlex.join(["laconic", "compress", *kept, *(["--resume"] if resume else [])])
 
 
 def _deliver(result: Result, out: Path, as_json: bool) -> None:

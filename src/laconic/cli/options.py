@@ -40,6 +40,9 @@ Macs = Annotated[str | None, typer.Option(help="Most multiply-accumulates a samp
 Drop = Annotated[str | None, typer.Option(help="Most that the metric may lose: 0.01 or '1 %' is one point.")]
 TargetName = Annotated[str, typer.Option("--target", help="Where it will run: onnxruntime:threads=2,batch_size=8.")]
 Epochs = Annotated[int, typer.Option(min=0, help="Of recovery by distillation from the original; 0: none.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Of recovery for one attempt at most, where the epochs would take longer.")
+]
 MetricName = Annotated[str | None, typer.Option("--metric", help="accuracy or mse.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="For a folder of arrays.")]
 

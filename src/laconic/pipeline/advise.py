@@ -6,31 +6,26 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from laconic.calibrate import calibrate
-from laconic.core.apply import apply
 from laconic.core.budget import Budget
-from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Task
-from laconic.export.onnxruntime import export
-from laconic.graph import capture, costs
 from laconic.pipeline.bases import Bases
 from laconic.pipeline.choice import ATTEMPTS, next_proposal, should_be_quick, time_of
-from laconic.pipeline.figures import time_alone
 from laconic.pipeline.job import Job, Recovery, job_of
+from laconic.pipeline.lessons import expected_steps
 from laconic.pipeline.progress import Progress
 from laconic.pipeline.risks import risks
-from laconic.pipeline.routes import SLIGHT, Route, Wanted, explore, needs_prices
+from laconic.pipeline.routes import SLIGHT, Route, Wanted
+from laconic.pipeline.survey import ORIGINAL, Survey, survey
+from laconic.pipeline.workspace import Workspace
 from laconic.report import Advice, Way
 from laconic.report.wording import byte_size, short_count, significant
-from laconic.train import distillation
-from laconic.train.objective import Moment
 
 EXPORTS_AN_ATTEMPT = 4
 
@@ -44,6 +39,7 @@ def advise(
     recovery: Recovery | None = Recovery(),  # noqa: B008 - frozen, so one for all calls is safe.
     samples: int = 1024,
     seed: int = 0,
+    work: str | Path | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> Advice:
@@ -61,6 +57,8 @@ def advise(
         recovery: how the compressed model would learn from the original; None: not at all.
         samples: calibration samples.
         seed: of everything random.
+        work: folder for what is found out; `compress` with the same arguments and folder goes on from there. None: a
+            temporary one, gone at the end.
         command: how to carry it out from a shell, for the text.
         progress: told what is going on.
 
@@ -82,36 +80,32 @@ def advise(
         command=command,
         progress=progress,
     )
-    example = job.example()
-    graph = capture(job.model, example.args, example.kwargs)
-    with tempfile.TemporaryDirectory(prefix="laconic-") as folder:
-        exported = export(job.model, Plan(), job.task, example, Path(folder) / "original.onnx")
-        seconds = time.monotonic() - start
-        limit = job.budget.limits.get("latency")
-        wanted = Wanted.of(
-            job.budget,
-            size_bytes=exported.size_bytes,
-            macs=costs(graph).macs,
-            latency_ms=None if limit is None or limit.relative else time_alone(job, exported.path),
-        )
-    evidence = calibrate(job.model, job.task, samples=samples, gradients=needs_prices(job.budget), seed=seed)
-    bases = Bases(job=job, graph=graph, evidence=evidence)
-    routes = explore(bases, wanted)
+    with tempfile.TemporaryDirectory(prefix="laconic-") if work is None else nullcontext(work) as folder:
+        workspace = Workspace(Path(folder), job=job.fingerprint(), resume=True, progress=job.progress)
+        known = survey(job, workspace)
+        seconds = workspace.seconds()
+    return _advice(job, known, seconds, start)
+
+
+def _advice(job: Job, known: Survey, seconds: Mapping[str, float], start: float) -> Advice:
+    """Puts into words what is known; `seconds` of each stage, `start` of the clock."""
+    wanted, routes, bases = known.wanted, known.routes, known.bases
     chosen = next_proposal(wanted, routes, [])
     best = next(route for route in routes if route.proposal == chosen)
     feasible = wanted.allows(best) and should_be_quick(best, wanted, routes, [])
-    training = _training(job)
+    original_bytes = wanted.original_bytes
+    training = expected_steps(job) if job.recovers else None
     return Advice(
         model=type(job.model).__name__,
         target=job.target,
         budget=job.budget,
         feasible=feasible,
-        answer=_answer(best, exported.size_bytes, feasible=feasible),
-        steps=tuple(_steps(best, bases, exported.size_bytes, job)),
+        answer=_answer(best, original_bytes, feasible=feasible),
+        steps=tuple(_steps(best, bases, original_bytes, job)),
         ways=tuple(_way(route, best, wanted, routes) for route in routes),
         training=tuple(_expected(job, best, training)),
-        risks=tuple(risks(job, evidence, best)),
-        costs=tuple(_costs(job, time.monotonic() - start, seconds, training)),
+        risks=tuple(risks(job, bases.evidence, best)),
+        costs=tuple(_costs(time.monotonic() - start, seconds, training)),
         command=job.command,
     )
 
@@ -173,29 +167,12 @@ def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route]) -> 
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
 
 
-def _training(job: Job) -> float | None:
-    """Returns the seconds that learning from the original should take, after timing one step of it."""
-    if not job.recovers or job.recovery is None:
-        return None
-    teacher, student = (apply(job.model, Plan()).eval() for _ in range(2))
-    objective = distillation(teacher, job.task, job.recovery.lesson(job.task))
-    batch = next(job.task.batches("train"))
-    parts = None if objective.parts is None else objective.parts(student, batch)
-    times = []
-    for _ in range(2):  # The first one warms up.
-        start = time.monotonic()
-        terms = objective.terms(student, batch, Moment(progress=0.0, parts=parts))
-        torch.autograd.backward(torch.stack(list(terms.values())).sum())
-        times.append(time.monotonic() - start)
-    return min(times) * job.recovery.training.total_steps(job.task.loader("train"))
-
-
-def _expected(job: Job, best: Route, seconds: float | None) -> Iterator[str]:
-    if seconds is None or job.recovery is None:
+def _expected(job: Job, best: Route, training: tuple[int, float] | None) -> Iterator[str]:
+    if training is None:
         why = "there is no training data" if job.task.train is None else "none was asked for"
         yield f"Without training ({why}) the figures above are what there will be."
         return
-    steps = job.recovery.training.total_steps(job.task.loader("train"))
+    steps, seconds = training
     yield f"About {_duration(seconds)} on this machine for {steps:,} steps; no labels are needed."
     if (best.nats or 0) < SLIGHT:
         yield "There is next to nothing to bring back here: try without it first."
@@ -203,10 +180,12 @@ def _expected(job: Job, best: Route, seconds: float | None) -> Iterator[str]:
         yield "Part of the distance comes back; how much only the run itself can tell, and it is measured."
 
 
-def _costs(job: Job, so_far: float, export_seconds: float, training: float | None) -> Iterator[tuple[str, str]]:
+def _costs(
+    so_far: float, seconds: Mapping[str, float], training: tuple[int, float] | None
+) -> Iterator[tuple[str, str]]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     yield "This advice", f"{_duration(so_far)}, {byte_size(peak)} of memory at its highest"
-    rest = EXPORTS_AN_ATTEMPT * export_seconds + (training or 0.0)
+    rest = EXPORTS_AN_ATTEMPT * seconds[ORIGINAL] + (training[1] if training else 0.0)
     yield "compress", f"about as long again, and {_duration(rest)} for each attempt it takes (at most {ATTEMPTS})"
 
 

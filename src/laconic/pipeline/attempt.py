@@ -21,6 +21,7 @@ from laconic.pipeline.choice import Outcome
 from laconic.pipeline.figures import Original, drop, limited, measure
 from laconic.pipeline.job import Job
 from laconic.pipeline.kernels import Kernels
+from laconic.pipeline.lessons import training_of
 from laconic.pipeline.planning import Step, planned
 from laconic.pipeline.proposal import Proposal
 from laconic.pipeline.routes import Route
@@ -123,9 +124,8 @@ def _recover(job: Job, bases: Bases, start: Path, folder: Path) -> None:
         job.progress.step(step, total, f"loss {loss:.4f}")
 
     student = apply(job.model, plan, trainable=True)
-    trained = train(
-        student, job.task, job.recovery.training, objective=objective, work=folder / "training", progress=listen
-    ).model
+    training = training_of(job, student, folder)
+    trained = train(student, job.task, training, objective=objective, work=folder / "training", progress=listen).model
     learned = refit(plan, trained)
     after = apply(settle(trained), Plan.of(learned.recodes)).eval()  # What is cut or swapped is so already.
     distances = [bases.yardstick.nats(network) for network in (before, after)]

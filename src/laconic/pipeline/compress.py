@@ -5,35 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from laconic.calibrate import Evidence, calibrate
 from laconic.core.budget import Budget
 from laconic.core.errors import ModelError
-from laconic.core.files import read_json, write_json
-from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Task
-from laconic.export.onnxruntime import export
-from laconic.graph import Graph, capture, costs
-from laconic.measure import Figures
-from laconic.pipeline.attempt import FIGURES, MODEL, Attempt, Course, attempt
-from laconic.pipeline.bases import Bases
-from laconic.pipeline.checks import check_batch_size
+from laconic.pipeline.attempt import Attempt, Course, attempt
 from laconic.pipeline.choice import next_proposal, rank
-from laconic.pipeline.figures import Original, measure_original, time_alone
 from laconic.pipeline.job import Job, Recovery, job_of
 from laconic.pipeline.progress import Progress
 from laconic.pipeline.proposal import Proposal
 from laconic.pipeline.result import Result, finish
-from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
+from laconic.pipeline.survey import Survey, survey
 from laconic.pipeline.workspace import Workspace
-
-EVIDENCE, ROUTES = "evidence.safetensors", "routes.json"
 
 
 def compress(
@@ -63,7 +50,8 @@ def compress(
         recovery: how the compressed model learns from the original; None, or a task without training data: not at all.
         samples: calibration samples.
         seed: of everything random.
-        work: folder for the stages; a run that was killed goes on there. None: a temporary one, gone at the end.
+        work: folder for the stages; a run that was killed goes on there, and so does `compress` after `advise`. None: a
+            temporary one, gone at the end.
         resume: go on with the stages that are in `work`.
         command: how to repeat this from a shell, for the report.
         progress: told what is going on.
@@ -104,61 +92,22 @@ def compress(
 
 def _compress(job: Job, folder: Path, resume: bool) -> Result:
     workspace = Workspace(folder, job=job.fingerprint(), resume=resume, progress=job.progress)
-    example = job.example()
-    graph = capture(job.model, example.args, example.kwargs)
-    original = _original(job, workspace, graph)
-    evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job)) / EVIDENCE)
-    bases = Bases(job=job, graph=graph, evidence=evidence)
-    wanted = _wanted(job, original)
-    ways = workspace.stage("routes", partial(_explore, bases, wanted))
-    routes = [Route.of(content) for content in read_json(ways / ROUTES)]
-    attempts = _attempts(job, workspace, bases, original, wanted, routes)
+    known = survey(job, workspace)
+    attempts = _attempts(job, workspace, known)
     winner = min(attempts, key=lambda one: rank(one.outcome))
-    return finish(job, workspace, Course(routes=routes, attempts=attempts, winner=winner))
+    return finish(job, workspace, Course(routes=known.routes, attempts=attempts, winner=winner))
 
 
-def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:
-    def make(folder: Path) -> None:
-        exported = export(job.model, Plan(), job.task, job.example(), folder / MODEL)
-        check_batch_size(exported.dynamic_batch, job.example().size, job.target)
-        write_json(folder / FIGURES, measure_original(job, folder / MODEL, costs(graph).macs).to_json())
-
-    folder = workspace.stage("original", make)
-    return Original(model=folder / MODEL, figures=Figures.from_json(read_json(folder / FIGURES)))
-
-
-def _gather(job: Job, folder: Path) -> None:
-    evidence = calibrate(job.model, job.task, samples=job.samples, gradients=needs_prices(job.budget), seed=job.seed)
-    evidence.save(folder / EVIDENCE)
-
-
-def _wanted(job: Job, original: Original) -> Wanted:
-    figures, limit = original.figures, job.budget.limits.get("latency")
-    return Wanted.of(
-        job.budget,
-        size_bytes=figures.size_bytes or 0,
-        macs=figures.macs or 0,
-        latency_ms=None if limit is None or limit.relative else time_alone(job, original.model),
-    )
-
-
-def _explore(bases: Bases, wanted: Wanted, folder: Path) -> None:
-    routes = explore(bases, wanted)
-    write_json(folder / ROUTES, [route.config() for route in routes])
-
-
-def _attempts(
-    job: Job, workspace: Workspace, bases: Bases, original: Original, wanted: Wanted, routes: Sequence[Route]
-) -> list[Attempt]:
+def _attempts(job: Job, workspace: Workspace, known: Survey) -> list[Attempt]:
     """Carries out one proposal after another; the best one is measured in full even if nothing meets the budget."""
 
     def carry_out(proposal: Proposal, *, whatever: bool = False) -> Attempt:
-        found = attempt(job, proposal, workspace, bases, original, whatever=whatever)
+        found = attempt(job, proposal, workspace, known.bases, known.original, whatever=whatever)
         job.progress.say(f"{proposal}: {found.outcome}")
         return found
 
     def next_one() -> Proposal | None:
-        return next_proposal(wanted, routes, [one.outcome for one in attempts])
+        return next_proposal(known.wanted, known.routes, [one.outcome for one in attempts])
 
     attempts: list[Attempt] = []
     while (proposal := next_one()) is not None:

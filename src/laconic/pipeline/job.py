@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.budget import Budget
+from laconic.core.errors import invalid
 from laconic.core.files import sha256
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
@@ -28,17 +30,28 @@ class Recovery:
     Args:
         training: how long, with which optimizer.
         loss: what to match; None: `laconic.train.default_loss`.
+        minutes: how long one attempt may learn on this machine, where `training` would take longer: a few steps are
+            timed, and as many made as fit. None: as long as `training` says.
     """
 
     training: Training = field(
         default_factory=lambda: Training(epochs=10, optimizer=AdamW(learning_rate=5e-4, weight_decay=0.0), noise=False)
     )
     loss: DistillationLoss | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise invalid("Recovery.minutes", self.minutes, "a positive number, or None", "recovery=None: no training.")
 
     @classmethod
-    def for_epochs(cls, epochs: int, *, seed: int = 0) -> Recovery:
+    def for_epochs(cls, epochs: int, *, minutes: float | None = None, seed: int = 0) -> Recovery:
         """Returns the usual recovery, with another length and seed."""
-        return cls(training=replace(cls().training, epochs=epochs, seed=seed))
+        return cls(training=replace(cls().training, epochs=epochs, seed=seed), minutes=minutes)
+
+    def describe(self) -> str:
+        """Returns what decides the outcome, the same in every process."""
+        return repr((self.training.describe(), self.loss, self.minutes))
 
     def lesson(self, task: Task) -> DistillationLoss:
         """Returns the loss that a task is recovered with."""
@@ -88,7 +101,7 @@ class Job:
             "metric": self.task.score.name,
             "budget": self.budget.config(),
             "target": str(self.target),
-            "recovery": repr(self.recovery and (self.recovery.training.describe(), self.recovery.loss)),
+            "recovery": self.recovery and self.recovery.describe(),
             "samples": self.samples,
             "seed": self.seed,
         }

@@ -1,0 +1,90 @@
+"""What is known before anything is tried: the original's figures, what its layers see, and what each way would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from laconic.calibrate import Evidence, calibrate
+from laconic.core.files import read_json, write_json
+from laconic.core.plan import Plan
+from laconic.export.onnxruntime import export
+from laconic.graph import Graph, capture, costs
+from laconic.measure import Figures
+from laconic.pipeline.attempt import FIGURES, MODEL
+from laconic.pipeline.bases import Bases
+from laconic.pipeline.checks import check_batch_size
+from laconic.pipeline.figures import Original, measure_original, time_alone
+from laconic.pipeline.job import Job
+from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
+from laconic.pipeline.workspace import Workspace
+
+ORIGINAL, EVIDENCE, ROUTES = "original", "evidence.safetensors", "routes.json"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Survey:
+    """Everything that advice rests on, and that an attempt begins with.
+
+    Args:
+        original: the model as it is, exported and measured.
+        bases: what proposals start from.
+        wanted: the budget in fractions of the original's figures.
+        routes: the ways to it, priced without training.
+    """
+
+    original: Original
+    bases: Bases
+    wanted: Wanted
+    routes: Sequence[Route]
+
+
+def survey(job: Job, workspace: Workspace) -> Survey:
+    """Captures, exports and measures the original, observes its layers, and prices the ways to the budget.
+
+    Raises:
+        ModelError: the model cannot be captured; says why.
+        DataError: the data does not fit the model or the metric.
+        ExportError: the target cannot run the model.
+    """
+    example = job.example()
+    graph = capture(job.model, example.args, example.kwargs)
+    original = _original(job, workspace, graph)
+    evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job)) / EVIDENCE)
+    bases = Bases(job=job, graph=graph, evidence=evidence)
+    wanted = _wanted(job, original)
+    ways = workspace.stage("routes", partial(_explore, bases, wanted))
+    routes = tuple(Route.of(content) for content in read_json(ways / ROUTES))
+    return Survey(original=original, bases=bases, wanted=wanted, routes=routes)
+
+
+def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:
+    def make(folder: Path) -> None:
+        exported = export(job.model, Plan(), job.task, job.example(), folder / MODEL)
+        check_batch_size(exported.dynamic_batch, job.example().size, job.target)
+        write_json(folder / FIGURES, measure_original(job, folder / MODEL, costs(graph).macs).to_json())
+
+    folder = workspace.stage(ORIGINAL, make)
+    return Original(model=folder / MODEL, figures=Figures.from_json(read_json(folder / FIGURES)))
+
+
+def _gather(job: Job, folder: Path) -> None:
+    evidence = calibrate(job.model, job.task, samples=job.samples, gradients=needs_prices(job.budget), seed=job.seed)
+    evidence.save(folder / EVIDENCE)
+
+
+def _wanted(job: Job, original: Original) -> Wanted:
+    figures, limit = original.figures, job.budget.limits.get("latency")
+    return Wanted.of(
+        job.budget,
+        size_bytes=figures.size_bytes or 0,
+        macs=figures.macs or 0,
+        latency_ms=None if limit is None or limit.relative else time_alone(job, original.model),
+    )
+
+
+def _explore(bases: Bases, wanted: Wanted, folder: Path) -> None:
+    routes = explore(bases, wanted)
+    write_json(folder / ROUTES, [route.config() for route in routes])
