@@ -109,3 +109,53 @@ class Codes(nn.Module):
 
 def quantised() -> nn.Module:
     return Codes()
+
+
+class TwoHeads(nn.Module):
+    """Answers one of two questions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(16, 8)
+        self.heads = nn.ModuleDict({"four": nn.Linear(8, 4), "two": nn.Linear(8, 2)})
+
+    def forward(self, x: Tensor, head: str) -> Tensor:
+        return self.heads[head](self.body(x).relu())
+
+
+def two_heads() -> nn.Module:
+    return TwoHeads()
+
+
+def sign() -> nn.Module:
+    return nn.Linear(16, 2)
+
+
+def four() -> laconic.Task:
+    return laconic.Task(train=[pairs()], evaluate=[pairs()], call=lambda model, batch: model(*batch.args, head="four"))
+
+
+def two() -> laconic.Task:
+    x, _ = pairs()
+    batch = (x, (x[:, 0] > 0).long())
+    return laconic.Task(train=[batch], evaluate=[batch], call=lambda model, batch: model(*batch.args, head="two"))
+
+
+def talker() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 9))
+
+
+def texts() -> laconic.Task:
+    ids = torch.randint(9, (4, 5), generator=torch.Generator().manual_seed(0))
+    labels = torch.full_like(ids, -100)
+    labels[:, 2:-1] = ids[:, 3:]
+    return laconic.Task(train=[(ids, labels)], evaluate=[(ids, labels)])
+
+
+def picture_net() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+
+
+def pictures() -> laconic.Task:
+    return laconic.Task(evaluate=[(torch.randn(4, 1, 4, 4), torch.tensor([0, 1, 0, 1]))])

@@ -1,0 +1,174 @@
+"""A recipe, put into models, data and lessons."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from laconic.cli.lessons import Lessons
+from laconic.cli.load import load_model, load_task
+from laconic.cli.methods import Setting, SeveralTasks
+from laconic.cli.recipe import Part, Recipe, Together
+from laconic.core.errors import UsageError
+from laconic.core.task import Task
+from laconic.distill import ByGap, EachTeacher, Ensemble, Knob, OnPlateau, Rule, fitted_weights, student
+from laconic.prune import Pruned
+
+
+def follow(recipe: Recipe) -> tuple[nn.Module, nn.Module, Task, Lessons]:
+    """Returns teacher, student, task and lessons of a recipe.
+
+    Raises:
+        UsageError: what is named does not exist, or does not go together.
+    """
+    _check(recipe)
+    if recipe.tasks is not None:
+        return _several_tasks(recipe, recipe.tasks)
+    task = load_task(str(recipe.data), metric=recipe.metric, batch_size=recipe.batch_size)
+    teachers = _teachers(recipe)
+    teacher = _as_one(teachers, recipe, task)
+    learner, derived = _student(recipe, teacher, task)
+    build = partial(load_model, recipe.student, None) if isinstance(recipe.student, str) else None
+    lessons = replace(_lessons(recipe), teachers=teachers, derived=derived, build=build or partial(_anew, learner))
+    return teacher, learner, task, lessons
+
+
+def _lessons(recipe: Recipe) -> Lessons:
+    rules: dict[Knob, Rule] = {}
+    return Lessons(
+        training=recipe.training,
+        loss=_knobbed(recipe.loss, rules),
+        match=_knobbed(recipe.match, rules),
+        augment=recipe.augment,
+        assistants=recipe.assistants,
+        cache=_path(recipe.cache),
+        work=_path(recipe.work),
+        method=recipe.method,
+        freeze=recipe.freeze,
+        rules=rules,
+        validation=recipe.validation,
+        trackers=recipe.trackers,
+    )
+
+
+def _check(recipe: Recipe) -> None:
+    """Raises a `UsageError` for keys that do not go together."""
+    given = {name for name in _ALONE if getattr(recipe, name)}
+    for name, others in _ALONE.items():
+        if name in given and (beside := sorted(given & others)):
+            raise UsageError(f"recipe: got {name} beside {beside[0]}; expected one of them. {_WHY[name]}")
+    if recipe.trackers and recipe.work is None:
+        raise UsageError("recipe: got trackers without work; expected a folder for what they write. Add work: run.")
+
+
+_ALL = {"match", "augment", "method", "tasks", "freeze", "validation", "assistants", "cache", "trackers"}
+_ALONE: Mapping[str, set[str]] = {
+    "cache": {"match", "augment", "assistants", "method", "tasks"},
+    "assistants": _ALL - {"assistants"},
+    "tasks": {"match", "method", "augment"},
+    "match": set(),
+    "augment": set(),
+    "method": set(),
+    "freeze": set(),
+    "validation": set(),
+    "trackers": set(),
+}
+_WHY = {
+    "cache": "Answers on disk are of samples as they are, and have no layers.",
+    "assistants": "Each of a chain of networks is taught the plain way.",
+    "tasks": "Each of the tasks has its own.",
+}
+
+
+def _several_tasks(recipe: Recipe, parts: Mapping[str, Part]) -> tuple[nn.Module, nn.Module, Task, Lessons]:
+    if not isinstance(recipe.student, str):
+        raise UsageError("recipe: student: got one derived from a teacher beside tasks; expected module:function.")
+    learner = load_model(recipe.student, _path(recipe.student_weights))
+    settings = {}
+    for name, part in parts.items():
+        teacher = load_model(part.teacher, _path(part.teacher_weights))
+        settings[name] = Setting(
+            teachers=(teacher,),
+            teacher=teacher,
+            student=learner,
+            build=partial(_anew, learner),
+            task=load_task(part.data, metric=recipe.metric, batch_size=recipe.batch_size),
+            teacher_task=Task(evaluate=()),
+            loss=part.loss,
+            match=part.match,
+        )
+    first = next(iter(settings.values()))
+    method = SeveralTasks(parts=settings, tau=recipe.tau)
+    return first.teacher, learner, first.task, replace(_lessons(recipe), method=method, parts=settings)
+
+
+def _teachers(recipe: Recipe) -> tuple[nn.Module, ...]:
+    names = (recipe.teacher,) if isinstance(recipe.teacher, str) else recipe.teacher
+    weights = recipe.teacher_weights
+    files = (weights,) if isinstance(weights, str) else weights or (None,) * len(names)
+    if len(files) != len(names):
+        raise UsageError(f"recipe: teacher_weights: got {len(files)} for {len(names)} teachers; expected one for each.")
+    return tuple(load_model(name, _path(file)) for name, file in zip(names, files, strict=True))
+
+
+def _as_one(teachers: tuple[nn.Module, ...], recipe: Recipe, task: Task) -> nn.Module:
+    """Returns the teacher, or an ensemble of several."""
+    together: Together = recipe.together
+    if len(teachers) == 1:
+        return teachers[0]
+    if together.weights == "each sample":
+        if not _holds(recipe.loss, EachTeacher):
+            raise UsageError("recipe: together: got weights of each sample; expected the loss EachTeacher. Wrap yours.")
+        return Ensemble(teachers, mixed=False, logits=task.logits)
+    weights = fitted_weights(teachers, task) if together.weights == "learned" else together.weights
+    return Ensemble(
+        teachers,
+        weights=None if isinstance(weights, str) else weights,
+        temperature=together.temperature,
+        regression=task.score.regression,
+        logits=task.logits,
+    )
+
+
+def _holds(value: Any, kind: type) -> bool:
+    """Returns whether a value is of a kind, or anything inside it."""
+    if isinstance(value, tuple):
+        return any(_holds(one, kind) for one in value)
+    inside = [getattr(value, f.name) for f in fields(value)] if is_dataclass(value) else []
+    return isinstance(value, kind) or any(_holds(one, kind) for one in inside)
+
+
+def _knobbed(value: Any, rules: dict[Knob, Rule]) -> Any:
+    """Returns a value with a knob in place of every rule that stands for a schedule, and notes the rule of each."""
+    if isinstance(value, OnPlateau | ByGap):
+        knob = Knob()
+        rules[knob] = value
+        return knob
+    if isinstance(value, tuple):
+        return tuple(_knobbed(one, rules) for one in value)
+    if not is_dataclass(value) or isinstance(value, type) or not _holds(value, OnPlateau | ByGap):  # type: ignore[arg-type]
+        return value
+    return replace(value, **{f.name: _knobbed(getattr(value, f.name), rules) for f in fields(value) if f.init})
+
+
+def _student(recipe: Recipe, teacher: nn.Module, task: Task) -> tuple[nn.Module, Pruned | None]:
+    if isinstance(recipe.student, str):
+        return load_model(recipe.student, _path(recipe.student_weights)), None
+    if recipe.student_weights is not None:
+        raise UsageError("recipe: student_weights: got a checkpoint for a derived student; expected none.")
+    derived = student(teacher, task, **vars(recipe.student))
+    return derived.model, derived
+
+
+def _anew(learner: nn.Module) -> nn.Module:
+    return copy.deepcopy(learner)
+
+
+def _path(text: str | tuple[str, ...] | None) -> Path | None:
+    return None if text is None else Path(str(text))

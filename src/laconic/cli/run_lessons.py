@@ -1,0 +1,68 @@
+"""One student, taught as its lessons say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from torch import nn
+
+from laconic.cli.lessons import Lessons
+from laconic.cli.methods import BornAgain
+from laconic.core.task import Task
+from laconic.train import (
+    Adapting,
+    Objective,
+    Progress,
+    Trained,
+    Validation,
+    augmented,
+    cached_teacher,
+    distill_through_assistants,
+    freezing,
+    held_back,
+    train,
+)
+
+
+def run_lessons(teacher: nn.Module, learner: nn.Module, task: Task, lessons: Lessons, progress: Progress) -> Trained:
+    """Returns the trained student, and how it went.
+
+    Raises:
+        UsageError: what the lessons name does not go together, or does not fit the models.
+    """
+    if lessons.assistants:
+        chain = distill_through_assistants(
+            teacher, learner, task, assistants=lessons.assistants, loss=lessons.loss, training=lessons.training,
+            work=lessons.work, progress=progress,
+        )  # fmt: skip
+        return Trained(model=chain.model, steps=0, resumed_at=0, losses={})
+    setting = lessons.setting(teacher, learner, task)
+    if isinstance(lessons.method, BornAgain):
+        model = lessons.method.taught(setting, lessons.training, lessons.work)
+        return Trained(model=model, steps=0, resumed_at=0, losses={})
+    validation = None
+    if lessons.validation is not None:
+        wanted = vars(lessons.validation)
+        task, batches = held_back(task, wanted["share"], seed=lessons.training.seed)
+        validation = Validation(batches=batches, **{name: value for name, value in wanted.items() if name != "share"})
+    if lessons.cache is not None:
+        teacher = cached_teacher(teacher, task, lessons.cache)
+    setting = replace(setting, task=task, teacher=teacher)
+    data, objective = (task, setting.objective()) if lessons.method is None else lessons.method.prepare(setting)
+    objective, callbacks = _changed(objective, task, lessons)
+    return train(
+        learner, data, lessons.training, objective=objective, work=lessons.work, progress=progress,
+        validation=validation, callbacks=callbacks, trackers=lessons.trackers,
+    )  # fmt: skip
+
+
+def _changed(objective: Objective, task: Task, lessons: Lessons) -> tuple[Objective, list[Adapting]]:
+    """Returns the objective with augmentation, freezing and knobs, and what turns them."""
+    objective = augmented(objective, *lessons.augment)
+    if lessons.freeze:
+        objective = freezing(objective, {name: cast(float, span) for name, span in lessons.freeze.items()})
+    if not lessons.rules:
+        return objective, []
+    adapting = Adapting(given=objective, task=task, rules=lessons.rules)
+    return adapting.objective, [adapting]
