@@ -210,7 +210,7 @@ def test_weights_that_are_not_finite_are_named() -> None:
     with torch.no_grad():
         model[3].weight[0] = torch.nan
         model[6].weight[0] = torch.inf
-    with pytest.raises(ModelError, match=r"calibrate: 3.weight holds NaN or infinity"):
+    with pytest.raises(ModelError, match=r"3\.weight: holds NaN or infinity"):
         calibrate(model, Task(evaluate=[images()]))
 
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from laconic.calibrate.activations import watch_activations
 from laconic.calibrate.channel_histograms import ChannelHistograms
@@ -19,6 +18,7 @@ from laconic.calibrate.recorder import Recorder
 from laconic.calibrate.untouched import untouched
 from laconic.calibrate.weights import Weights
 from laconic.core.errors import DataError, LaconicError, ModelError, invalid
+from laconic.core.sound import check_weights
 from laconic.core.task import Batch, Task
 
 
@@ -103,18 +103,8 @@ def calibrate(
 
 def _checked(model: nn.Module) -> Tensor:
     """Returns the first parameter of a model whose weights are all finite."""
-    first: Tensor | None = None
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):
-            raise ModelError(
-                f"calibrate: {name} has no shape yet; expected a model that has run once. Call it on a batch."
-            )
-        if parameter.is_floating_point() and not bool(parameter.isfinite().all()):
-            raise ModelError(
-                f"calibrate: {name} holds NaN or infinity; expected finite weights. Check the checkpoint, or train "
-                "again with a smaller learning rate."
-            )
-        first = parameter if first is None else first
+    check_weights(model, "calibrate.model")
+    first = next(model.parameters(), None)
     if first is None:
         raise ModelError(
             f"calibrate: {type(model).__name__} has no parameters; expected weights to compress. Pass the trained "

@@ -6,9 +6,9 @@ import importlib.util
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from laconic.core.errors import DataError, ExportError, LaconicError, ModelError, UsageError, invalid
+from laconic.core.sound import check_weights
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.measure import answers, evaluate
@@ -22,23 +22,16 @@ def check_model(model: nn.Module) -> None:
         UsageError: it is no module.
         ModelError: no parameters, or one, named, is not there, not float32, NaN or infinite.
     """
-    if not isinstance(model, nn.Module):
-        raise invalid("compress.model", type(model).__name__, "a torch.nn.Module, trained")
+    check_weights(model, "compress.model")
     parameters = dict(model.named_parameters())
     if not parameters:
         raise ModelError(
             f"{type(model).__name__}: has no parameters; expected a trained network. Check what is passed."
         )
     for name, parameter in parameters.items():
-        if is_lazy(parameter):
-            raise ModelError(f"{name}: has no shape yet; expected a trained network. Run the model on a batch first.")
-        if parameter.is_meta:
-            raise ModelError(f"{name}: is on the meta device, without values. Load the weights first.")
         if parameter.is_floating_point() and parameter.dtype != torch.float32:
             dtype = str(parameter.dtype).removeprefix("torch.")
             raise ModelError(f"{name}: is {dtype}; expected float32. Pass model.float(), and data of that type.")
-        if not parameter.isfinite().all():
-            raise ModelError(f"{name}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
 
 
 def check_task(model: nn.Module, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a model or its inputs before anything is done with them."""
+"""Whether a model runs at all, before anything is done with it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
-from laconic.core.errors import LaconicError, ModelError, invalid
+from laconic.core.errors import LaconicError
 from laconic.graph.failure import does_not_run
-
-
-def check_weights(model: nn.Module) -> None:
-    """Refuses weights that are not there, or that are no numbers: whatever ranks or fits them would rank nonsense.
-
-    Raises:
-        UsageError: it is no module.
-        ModelError: names the parameter.
-
-    Example:
-        >>> check_weights(nn.Linear(2, 2))
-    """
-    if not isinstance(model, nn.Module):
-        raise invalid("prune.model", type(model).__name__, "a torch.nn.Module, trained")
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):
-            raise ModelError(f"{name}: has no shape yet; expected a trained network. Run the model on a batch first.")
-        if parameter.is_meta:
-            raise ModelError(f"{name}: is on the meta device, without values. Load the weights first.")
-        if parameter.is_floating_point() and not parameter.isfinite().all():
-            raise ModelError(f"{name}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
 
 
 def check_runs(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from laconic.core.edit import Cut
 from laconic.core.errors import DataError, invalid
 from laconic.core.metric import IGNORED_LABEL
 from laconic.core.plan import Plan
+from laconic.core.sound import check_weights
 from laconic.core.task import Batch, Task
 from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import Axes, Axis
@@ -26,7 +27,6 @@ from laconic.graph.lookups import constants_compared
 from laconic.graph.oracle import largest_difference, zeroed_outputs
 from laconic.prune.cutting import cut_out
 from laconic.prune.pruned import Pruned
-from laconic.prune.sound import check_weights
 from laconic.prune.trimmed import IdMap, Trimmed, with_new_ids
 
 PARTS = ("train", "calibrate", "evaluate")
@@ -82,7 +82,7 @@ def trim_vocabulary(
     """
     if round_to < 1:
         raise invalid("trim_vocabulary.round_to", round_to, "a whole number of at least 1")
-    check_weights(model)
+    check_weights(model, "trim_vocabulary.model")
     example = _first(*example_inputs(data))
     graph = graph or capture(model, *example)
     found = vocabulary(graph, table, outputs=outputs)

@@ -9,6 +9,7 @@ from torch import nn
 
 from laconic.calibrate import Evidence
 from laconic.core.errors import invalid
+from laconic.core.sound import check_weights
 from laconic.core.target import Target
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
@@ -24,7 +25,7 @@ from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
-from laconic.prune.sound import check_runs, check_weights
+from laconic.prune.sound import check_runs
 from laconic.prune.units import Units, jointly, present
 
 Compensation = Literal["weights", "statistics"]
@@ -94,7 +95,7 @@ def prune(
         Pruned: 50.0% of the MACs, 51.7% of the parameters, the model's own class
           0.weight[0]: 8 -> 4
     """
-    check_weights(model)
+    check_weights(model, "prune.model")
     _check(ratio=ratio, samples=samples)
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("prune.compensate", compensate, "'weights', 'statistics' or None")

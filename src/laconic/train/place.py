@@ -19,6 +19,7 @@ from accelerate.state import AcceleratorState, PartialState  # type: ignore[impo
 from torch import nn
 
 from laconic.core.errors import ModelError, invalid
+from laconic.core.sound import check_weights
 from laconic.train.tracking import Trackers, check_trackers
 from laconic.train.training import Precision
 
@@ -83,8 +84,10 @@ def lent(
     model that is not wanted `back`, as it lies in pieces, stays.
 
     Raises:
-        ModelError: the model has no parameter that can be trained.
+        ModelError: the model has no parameter that can be trained, or one of them has weights that are no numbers.
     """
+    for one in (model, *teachers):
+        check_weights(one, "train.model")
     if not any(p.requires_grad for p in model.parameters()):
         raise ModelError("train: the model has no trainable parameter; expected at least one. Check requires_grad.")
     homes = [(m, _device(m)) for m in (model, *teachers)]
