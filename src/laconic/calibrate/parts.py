@@ -52,23 +52,23 @@ class Sums:
     differentiable: bool = True
 
     def add_inputs(self, moment: Tensor, positions: int) -> None:
-        """Adds one use's."""
-        self.inputs = moment if self.inputs is None else self.inputs + moment
+        """Adds one use's, which is not needed elsewhere."""
+        self.inputs = moment if self.inputs is None else self.inputs.add_(moment)
         self.positions += positions
 
     def add_gradients(self, moment: Tensor) -> None:
-        """Adds one use's."""
-        self.gradients = moment if self.gradients is None else self.gradients + moment
+        """Adds one use's, which is not needed elsewhere."""
+        self.gradients = moment if self.gradients is None else self.gradients.add_(moment)
 
     def add(self, other: Sums, outputs: slice) -> None:
         """Adds the share that some of another part's outputs have in it."""
         if other.inputs is not None:
-            self.add_inputs(other.inputs, other.positions)
+            self.add_inputs(other.inputs.clone(), other.positions)
         if other.gradients is not None and other.gradients.dim() == 3:
-            self.add_gradients(other.gradients[:, outputs, outputs])
+            self.add_gradients(other.gradients[:, outputs, outputs].clone())
         elif other.gradients is not None:
             diagonal = other.gradients[:, outputs]
-            self.add_gradients(diagonal if diagonal.shape[1] > FULL else diagonal.diag_embed())
+            self.add_gradients(diagonal.clone() if diagonal.shape[1] > FULL else diagonal.diag_embed())
         self.differentiable &= other.differentiable
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from laconic.core.errors import invalid
 
+PIECE = 512  # Rows of a moment that are put in order at a time: large ones are in memory often enough.
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -43,9 +45,10 @@ class InputMetric:
         energy = second_moment.diagonal(dim1=1, dim2=2)
         if order is None:
             order = energy.argsort(dim=1, descending=True, stable=True)
-        moment = torch.stack(
-            [each.index_select(0, rank).index_select(1, rank) for each, rank in zip(second_moment, order, strict=True)]
-        ).double()
+        moment = torch.empty(second_moment.shape, dtype=torch.float64)
+        for arranged, each, rank in zip(moment, second_moment, order, strict=True):
+            for rows, ranks in zip(arranged.split(PIECE), rank.split(PIECE), strict=True):
+                rows.copy_(each.index_select(0, ranks).index_select(1, rank))
         mean = energy.double().mean(1)
         largest = mean.max()
         moment.div_(torch.where(largest > 0, largest, 1.0))
