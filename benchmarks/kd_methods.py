@@ -1,7 +1,8 @@
 """Every way to learn from a teacher against none, on one small pair of networks and an equal budget.
 
-Fashion-MNIST, the first 6,000 training images and all 10,000 test images; a convolutional teacher, and a student of a
-quarter of its width (a sixteenth of its weights). Every student sees the same images equally often, with the same
+Fashion-MNIST, the first 5,000 training images and all 10,000 test images; a convolutional teacher, and a student of a
+quarter of its width (a sixteenth of its weights). Losses on attention have a pair of small transformers and are
+measured against that student on labels. Every student sees the same images equally often, with the same
 optimizer and the same start for each seed; the accuracy is that after the last epoch. Weights are not tuned: a loss on
 answers, or on features divided by its size before the first step, is added to the loss on labels with weight 1. A
 method is better only if its gain is larger than the spread over seeds of its accuracy and of the plain student's.
@@ -27,6 +28,7 @@ import laconic
 import manner
 from laconic import distill as one_call
 from laconic.distill import (
+    AttentionMaps,
     AttentionTransfer,
     ConfidenceTemperature,
     Contrastive,
@@ -60,18 +62,40 @@ from laconic.distill import (
     Sum,
     TopSoftLabels,
     UniversalLogits,
+    ValueRelations,
     Variational,
     Weighted,
     fitted_weights,
 )
 from laconic.distill.augment import Mixup
-from laconic.train import AdamW, Training, distill_through_assistants, mean_teacher, mutual, supervised, train
+from laconic.train import (
+    AdamW,
+    Training,
+    born_again,
+    distill_through_assistants,
+    distillation,
+    freezing,
+    in_turn,
+    mean_teacher,
+    mutual,
+    own_teacher,
+    supervised,
+    train,
+)
+from small_transformer import transformer
 
 TEACHER, STUDENT = (32, 64, 128), (8, 16, 32)
-TEACHER_EPOCHS, EPOCHS, IMAGES, TESTED = 12, 6, 6_000, 10_000
+TEACHER_WIDTH, STUDENT_WIDTH, TEACHER_DEPTH, STUDENT_DEPTH = 64, 32, 4, 2
+TEACHER_EPOCHS, EPOCHS, IMAGES, TESTED = 12, 5, 5_000, 10_000
 RATE = 3e-3
 RESULTS = manner.REPOSITORY / "benchmarks" / "results" / "kd_methods.json"
-NEEDS_A_TRANSFORMER = ["AttentionMaps", "ValueRelations"]
+NOT_RUN = {
+    "BinarySoftLabels": "for samples of several classes",
+    "SquaredError": "for outputs that are values",
+    "on_policy, dictation": "for sequences",
+    "remembered_images": "without data, so not at an equal budget",
+    "multitask": "for several tasks",
+}
 Row = Callable[[nn.Module, nn.Module, laconic.Task, int], nn.Module]
 
 
@@ -103,7 +127,7 @@ def fashion() -> laconic.Task:
         count = IMAGES if shuffle else TESTED
         images, labels = (torch.from_numpy(part[:count].copy()) for part in read.fashion_mnist(split))
         data = TensorDataset(images[:, None].float() / 127.5 - 1, labels.long())
-        return DataLoader(data, batch_size=128, shuffle=shuffle)
+        return DataLoader(data, batch_size=100, shuffle=shuffle)
 
     return laconic.Task(train=loader("train", shuffle=True), evaluate=loader("test", shuffle=False))
 
@@ -128,6 +152,15 @@ def answers(loss: DistillationLoss) -> Row:
 def features(loss: Any, layer: str | tuple[str, ...], **options: Any) -> Row:
     """A loss on one layer beside the labels."""
     match = Match(teacher=layer, student=layer, loss=loss, balance=True, **options)
+    return lambda teacher, student, task, seed: one_call(
+        teacher, student, task, loss=Labels(), match=[match], training=budget(seed)
+    )
+
+
+def attention(loss: Any, site: str) -> Row:
+    """A loss on the last block's attention beside the labels."""
+    teacher, student = (f"blocks.{depth - 1}.attention.{site}" for depth in (TEACHER_DEPTH, STUDENT_DEPTH))
+    match = Match(teacher=teacher, student=student, loss=loss, balance=True)
     return lambda teacher, student, task, seed: one_call(
         teacher, student, task, loss=Labels(), match=[match], training=budget(seed)
     )
@@ -184,6 +217,30 @@ def own_mean(_teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: 
     return train(student, task, budget(seed), objective=mean_teacher(task, loss, decay=0.99)).model
 
 
+def early_exits(_teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    return train(student, task, budget(seed), objective=own_teacher(task, ["low", "middle"])).model
+
+
+def generations(_teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    """The student's own size, twice: each generation has the budget of a row."""
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=4)))
+    first = plain(_teacher, student, task, seed)
+    training = budget(seed)
+    return born_again(first, lambda: network(STUDENT, seed), task, generations=1, loss=loss, training=training).model
+
+
+def teachers_in_turn(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=4)))
+    stages = {0.0: distillation(second_teacher(task), task, loss), 0.5: distillation(teacher, task, loss)}
+    return train(student, task, budget(seed), objective=in_turn(stages)).model
+
+
+def resting(teacher: nn.Module, student: nn.Module, task: laconic.Task, seed: int) -> nn.Module:
+    loss = Sum(losses=(Labels(), SoftLabels(temperature=4)))
+    objective = freezing(distillation(teacher, task, loss), {"low.*": 0.5})
+    return train(student, task, budget(seed), objective=objective).model
+
+
 ROWS: dict[str, Row] = {
     "no distillation": plain,
     "SoftLabels": answers(SoftLabels(temperature=4)),
@@ -204,7 +261,6 @@ ROWS: dict[str, Row] = {
     "NeuronSelectivity": features(NeuronSelectivity(), "high"),
     "SimilarityPreserving": features(SimilarityPreserving(), "high"),
     "RelationalDistance": features(RelationalDistance(), "flat"),
-    "RelationalAngle": features(RelationalAngle(), "flat"),
     "CorrelationCongruence": features(CorrelationCongruence(), "flat"),
     "ProbabilisticTransfer": features(ProbabilisticTransfer(), "flat"),
     "Variational": features(Variational(), "high", projection="conv"),
@@ -223,14 +279,36 @@ ROWS: dict[str, Row] = {
     "two teachers, by confidence": each_teacher("confidence"),
     "mutual": two_peers,
     "mean teacher": own_mean,
+    "own teacher": early_exits,
+    "born again, two generations": generations,
+    "teachers in turn": teachers_in_turn,
+    "first layer rests for a half": resting,
 }
+
+TRANSFORMERS: dict[str, Row] = {
+    "transformer, no distillation": plain,
+    "transformer, SoftLabels": answers(SoftLabels(temperature=4)),
+    "transformer, AttentionMaps": attention(AttentionMaps(), "maps"),
+    "transformer, AttentionMaps ce": attention(AttentionMaps(form="ce"), "maps"),
+    "transformer, ValueRelations": attention(ValueRelations(heads=4), "values"),
+    "transformer, match=auto": all_layers("auto"),
+    "transformer, match=learned": all_layers("learned"),
+}
+"""Against their own plain student."""
+ROWS |= TRANSFORMERS | {"RelationalAngle": features(RelationalAngle(), "flat")}  # The slowest comes last.
 
 _SECOND: list[nn.Module] = []
 
 
-def trained_teacher(task: laconic.Task, seed: int) -> nn.Module:
+def trained_teacher(task: laconic.Task, seed: int, *, transforming: bool = False) -> nn.Module:
     training = Training(epochs=TEACHER_EPOCHS, optimizer=AdamW(learning_rate=RATE), seed=seed)
-    return train(network(TEACHER, seed), task, training, objective=supervised(task)).model
+    untrained = transformer(TEACHER_WIDTH, TEACHER_DEPTH, seed) if transforming else network(TEACHER, seed)
+    return train(untrained, task, training, objective=supervised(task)).model
+
+
+def student_of(row: str, seed: int) -> nn.Module:
+    """Returns the untrained student of a row."""
+    return transformer(STUDENT_WIDTH, STUDENT_DEPTH, seed) if row in TRANSFORMERS else network(STUDENT, seed)
 
 
 def second_teacher(task: laconic.Task) -> nn.Module:
@@ -242,16 +320,16 @@ def second_teacher(task: laconic.Task) -> nn.Module:
 
 def summary(found: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     """Returns mean, spread and gain of every row; the plain student's row is the measure."""
-    base = found["no distillation"]
+    bases = {row: "transformer, no distillation" if row in TRANSFORMERS else "no distillation" for row in found}
     spread = {row: statistics.stdev(runs) if len(runs) > 1 else 0.0 for row, runs in found.items()}
-    gains = {row: statistics.mean(runs) - statistics.mean(base) for row, runs in found.items()}
+    gains = {row: statistics.mean(runs) - statistics.mean(found[bases[row]]) for row, runs in found.items()}
     return {
         row: {
             "accuracy": round(statistics.mean(runs), 2),
             "spread": round(spread[row], 2),
             "seeds": len(runs),
             "gain": round(gains[row], 2),
-            "better": len(runs) > 1 and gains[row] > max(spread[row], spread["no distillation"]),
+            "better": len(runs) > 1 and gains[row] > max(spread[row], spread[bases[row]]),
         }
         for row, runs in found.items()
     }
@@ -282,8 +360,9 @@ def write(found: dict[str, Any]) -> None:
         "epochs": EPOCHS,
         "images": IMAGES,
         "teacher_accuracy": found["teacher_accuracy"],
+        "transformer_accuracy": found.get("transformer_accuracy"),
         "methods": summary({row: list(runs.values()) for row, runs in found["runs"].items()}),
-        "not_run": dict.fromkeys(NEEDS_A_TRANSFORMER, "needs a transformer"),
+        "not_run": NOT_RUN,
         "runs": found["runs"],
     }
     text = json.dumps(about, indent=1)
@@ -297,14 +376,19 @@ def main() -> None:
     torch.set_num_threads(1)
     found = kept() if writing else {"teacher_accuracy": None, "runs": {}}
     rows = ["no distillation", *(row for row in given.rows if row != "no distillation")]
+    if any(row in TRANSFORMERS for row in rows):
+        rows = [*dict.fromkeys([rows[0], "transformer, no distillation", *rows[1:]])]
     due = [(row, seed) for seed in given.seeds for row in rows if str(seed) not in found["runs"].get(row, {})]
     task = fashion()
-    teacher = trained_teacher(task, 0)
-    found["teacher_accuracy"] = round(accuracy(teacher, task), 2)
-    manner.line("teacher", f"{found['teacher_accuracy']:.2f} %")
+    teachers: dict[bool, nn.Module] = {}
     for row, seed in due:
+        if (transforming := row in TRANSFORMERS) not in teachers:
+            teachers[transforming] = trained_teacher(task, 0, transforming=transforming)
+            key = "transformer_accuracy" if transforming else "teacher_accuracy"
+            found[key] = round(accuracy(teachers[transforming], task), 2)
+            manner.line(key, f"{found[key]:.2f} %")
         started = time.process_time()
-        right = accuracy(ROWS[row](teacher, network(STUDENT, seed), task, seed), task)
+        right = accuracy(ROWS[row](teachers[transforming], student_of(row, seed), task, seed), task)
         found["runs"].setdefault(row, {})[str(seed)] = round(right, 2)
         manner.line(
             row, f"seed {seed}", f"{right:.2f} %", f"{time.process_time() - started:.0f} s", widths=(32, 10, 10, 8)
@@ -314,8 +398,9 @@ def main() -> None:
     manner.finish(
         {
             "teacher_accuracy": found["teacher_accuracy"],
+            "transformer_accuracy": found.get("transformer_accuracy"),
             "methods": summary({row: list(runs.values()) for row, runs in found["runs"].items()}),
-            "not_run": dict.fromkeys(NEEDS_A_TRANSFORMER, "needs a transformer"),
+            "not_run": NOT_RUN,
             "seeds": len(given.seeds),
             "epochs": EPOCHS,
             "command": manner.command(),
