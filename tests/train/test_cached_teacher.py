@@ -1,3 +1,6 @@
+import json
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +10,8 @@ from laconic import distill
 from laconic.core.errors import ArtifactError, DataError, UsageError
 from laconic.core.task import Task
 from laconic.distill import SameLogits, SoftLabels
-from laconic.train import SGD, Training, cached_teacher
+from laconic.distill.augment import MaskTokens, Mixup
+from laconic.train import SGD, CachedTeacher, Repeated, Training, cache_bytes, cached_teacher
 from train.training_samples import data, plain_network, same_weights, task_of
 
 X = torch.randn(30, 6, generator=torch.Generator().manual_seed(5))
@@ -112,7 +116,8 @@ def test_a_cache_is_whole_or_not_there(tmp_path):
 
     with pytest.raises(ZeroDivisionError):
         cached_teacher(Breaks(6, 3), task(), tmp_path / "cache")
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "cache").exists()
+    assert [path.name for path in tmp_path.iterdir()] in ([".cache.lock"], [])
 
 
 @pytest.mark.parametrize("file", ["answers.bin", "samples.npy", "cache.json"])
@@ -140,3 +145,149 @@ def test_samples_that_occur_twice_are_kept_once(tmp_path):
     assert cached.size_bytes == 5 * 3 * 2
     student = distill(cached, plain_network(2), Task(train=twice, evaluate=twice), loss=SoftLabels(class_axis=1))
     assert not same_weights(student, plain_network(2))
+
+
+@pytest.mark.parametrize("options", [{}, {"top": 2, "precision": "float32"}, {"encrypted": True}])
+def test_the_size_is_known_before_anything_is_written(tmp_path, options, monkeypatch):
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "ab" * 32)
+    torch.manual_seed(0)
+    teacher = Counted(nn.Linear(6, 9))
+    twice = [X[:8], X[4:12], X[:3]]
+    given = Task(train=twice, evaluate=twice)
+    known = cache_bytes(teacher, given, **options)
+    assert teacher.calls == 1
+    cached = cached_teacher(teacher, given, tmp_path / "cache", **options)
+    assert known == cached.size_bytes == (tmp_path / "cache" / "answers.bin").stat().st_size
+    assert known % 12 == 0
+
+
+def test_of_several_who_start_at_once_one_writes_and_all_read(tmp_path):
+    teacher, found, ready = Counted(plain_network(1)), [], threading.Barrier(3)
+
+    def start():
+        ready.wait()
+        found.append(cached_teacher(teacher, task(), tmp_path / "cache"))
+
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert teacher.calls == 4
+    assert len({tuple(cached(X[:2]).flatten().tolist()) for cached in found}) == 1 and len(found) == 3
+
+
+def test_an_encrypted_cache_answers_as_a_plain_one_and_shows_neither_answers_nor_samples(tmp_path, monkeypatch):
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "ab" * 32)
+    plain = cached_teacher(plain_network(1), task(), tmp_path / "plain")
+    sealed = cached_teacher(plain_network(1), task(), tmp_path / "sealed", encrypted=True)
+    again = cached_teacher(plain_network(1), task(5, shuffle=True), tmp_path / "sealed", encrypted=True)
+    cached_teacher(plain_network(1), task(), tmp_path / "other", encrypted=True)
+    rows = [3, 29, 0]
+    assert plain(X[rows]).tolist() == sealed(X[rows]).tolist() == again(X[rows]).tolist()
+    with pytest.raises(DataError, match="has no answer for 1 of 1"):
+        sealed(X[:1] + 1)
+    content = {
+        folder: {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+        for folder in ("plain", "sealed", "other")
+    }
+    bare = content["plain"]["answers.bin"]
+    for file in content["sealed"].values():
+        assert not any(bare[i : i + 6] in file for i in range(0, len(bare), 6))
+    # The same answers to the same samples, and no two files have a row or a name in common.
+    names = [content[folder]["samples.npy"][-30 * 24 : -30 * 8] for folder in content]
+    for one in range(3):
+        for two in range(one):
+            assert not {names[one][i : i + 8] for i in range(0, 480, 8)} & {
+                names[two][i : i + 8] for i in range(0, 480, 8)
+            }
+    answers = [content[folder]["answers.bin"] for folder in ("sealed", "other")]
+    assert not {answers[0][i : i + 22] for i in range(0, 660, 22)} & {answers[1][i : i + 22] for i in range(0, 660, 22)}
+
+
+@pytest.mark.parametrize("key", [None, "", "ab" * 31, "xy" * 32])
+def test_without_a_key_nothing_is_encrypted_and_nothing_is_lost(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "ab" * 32)
+    folder = tmp_path / "cache"
+    cached_teacher(plain_network(1), task(), folder, encrypted=True)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if key is None:
+        monkeypatch.delenv("LACONIC_CACHE_KEY")
+    else:
+        monkeypatch.setenv("LACONIC_CACHE_KEY", key)
+    for place in (folder, tmp_path / "new"):
+        with pytest.raises(UsageError, match=r"LACONIC_CACHE_KEY: got .*; expected 64 hexadecimal digits") as error:
+            cached_teacher(plain_network(1), task(), place, encrypted=True)
+        assert not key or key not in str(error.value)
+    with pytest.raises(ArtifactError, match="another encryption: it was AES-256-GCM, now it is None"):
+        cached_teacher(plain_network(1), task(), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_key_is_refused_and_the_right_one_still_opens(tmp_path, monkeypatch):
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "ab" * 32)
+    cached = cached_teacher(plain_network(1), task(), tmp_path / "cache", encrypted=True)
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "cd" * 32)
+    with pytest.raises(ArtifactError, match="was written with another key than LACONIC_CACHE_KEY holds"):
+        CachedTeacher(tmp_path / "cache")
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "ab" * 32)
+    assert CachedTeacher(tmp_path / "cache")(X[:2]).tolist() == cached(X[:2]).tolist()
+
+
+def test_encrypted_rows_that_were_changed_or_moved_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "ab" * 32)
+    cached_teacher(plain_network(1), task(), tmp_path / "cache", encrypted=True)
+    path = tmp_path / "cache" / "answers.bin"
+    content = path.read_bytes()
+    for changed in (content[22:44] + content[:22] + content[44:], content[:5] + bytes([content[5] ^ 1]) + content[6:]):
+        path.write_bytes(changed)
+        with pytest.raises(ArtifactError, match="row 0 is not what was written"):
+            CachedTeacher(tmp_path / "cache")(X[:1])
+    manifest = tmp_path / "cache" / "cache.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "top": 3}))
+    with pytest.raises(ArtifactError, match=r"or its cache\.json was changed"):
+        CachedTeacher(tmp_path / "cache")
+
+
+def test_augmentation_that_repeats_is_answered_from_disk_with_the_seed_kept(tmp_path):
+    ids = torch.randint(5, 90, (12, 7), generator=torch.Generator().manual_seed(0))
+    given = Task(train=DataLoader(TensorDataset(ids, torch.zeros(12).long()), batch_size=5), evaluate=[ids])
+    few = Repeated(augmentations=(MaskTokens(mask=1, probability=0.5),), variants=3, seed=4)
+    teacher = Counted(nn.Sequential(nn.EmbeddingBag(100, 4), nn.Linear(4, 2)))
+    assert cache_bytes(teacher, given, augment=few) == 12 * 3 * 2 * 2
+    cached = cached_teacher(teacher, given, tmp_path / "cache", augment=few)
+    asked = teacher.calls
+    student = nn.Sequential(nn.EmbeddingBag(100, 4), nn.Linear(4, 2))
+    distill(cached, student, given, training=Training(epochs=4), augment=[few])
+    assert teacher.calls == asked
+    assert cached.manifest["augmentation"].endswith("variants=3, seed=4)")
+    with pytest.raises(ArtifactError, match="a cache of another augmentation"):
+        cached_teacher(teacher, given, tmp_path / "cache", augment=Repeated(augmentations=few.augmentations, seed=5))
+    with pytest.raises(DataError, match="has no answer"):
+        distill(cached, student, given, training=Training(epochs=1), augment=few.augmentations)
+
+
+def test_augmentation_that_repeats_has_its_ways_and_leaves_the_caller_s_random_state_alone():
+    few = Repeated(augmentations=(MaskTokens(mask=1, probability=0.5),), variants=3)
+    batch = Task(train=[], evaluate=[]).split({"input_ids": torch.arange(5, 85).view(8, 10), "labels": torch.arange(8)})
+    ways = [few.variant(batch, number).kwargs["input_ids"] for number in range(3)]
+    assert not any(torch.equal(ways[one], ways[two]) for one in range(3) for two in range(one))
+    torch.manual_seed(1)
+    changed = few(batch)
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    drawn = torch.randint(3, (8,))
+    assert torch.equal(after, torch.rand(1))
+    expected = torch.stack([ways[number][sample] for sample, number in enumerate(drawn.tolist())])
+    assert torch.equal(changed.kwargs["input_ids"], expected)
+    assert torch.equal(changed.labels, batch.labels)
+    # A sample is changed as it is in another batch at another place.
+    assert torch.equal(few.variant(batch.first(1), 2).kwargs["input_ids"], ways[2][:1])
+
+
+def test_augmentation_that_mixes_samples_cannot_repeat():
+    with pytest.raises(UsageError, match=r"Repeated\.augmentations: got Mixup"):
+        Repeated(augmentations=(Mixup(),))
+    with pytest.raises(UsageError, match=r"Repeated\.variants: got 0"):
+        Repeated(augmentations=(MaskTokens(mask=1),), variants=0)

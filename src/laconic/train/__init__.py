@@ -4,7 +4,7 @@ from laconic.train.adapting import Adapting
 from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.augmented import augmented
 from laconic.train.born_again import BornAgain, born_again
-from laconic.train.cached_teacher import CachedTeacher, cached_teacher
+from laconic.train.cached_teacher import CachedTeacher, cache_bytes, cached_teacher
 from laconic.train.freezing import freezing
 from laconic.train.held_back import held_back
 from laconic.train.imitation import distillation
@@ -18,6 +18,7 @@ from laconic.train.objective import Moment, Objective, supervised
 from laconic.train.on_policy import on_policy
 from laconic.train.optimizer import SGD, AdamW
 from laconic.train.own_teacher import own_teacher
+from laconic.train.repeated import Repeated
 from laconic.train.schedule import Constant, Cosine, Linear
 from laconic.train.step import Callback, Step
 from laconic.train.teach import default_loss, distill
@@ -42,12 +43,14 @@ __all__ = [
     "Moment",
     "Objective",
     "Progress",
+    "Repeated",
     "Step",
     "Trained",
     "Training",
     "Validation",
     "augmented",
     "born_again",
+    "cache_bytes",
     "cached_teacher",
     "default_loss",
     "distill",

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, final, get_args
+from typing import Any, final, get_args
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
-from laconic.core.errors import ArtifactError, DataError, invalid
-from laconic.core.files import read_json, write_json
+from laconic.core.errors import ArtifactError, DataError, LaconicError, invalid
+from laconic.core.files import read_json
 from laconic.core.folders import replacing
-from laconic.core.task import Batch, Task
-from laconic.distill.answering import answering
+from laconic.core.task import Task
+from laconic.train.cache_form import Form, Precision, Rows
+from laconic.train.cache_writing import (
+    ANSWERS,
+    FILES,
+    MANIFEST,
+    SAMPLES,
+    Part,
+    asked,
+    counted_samples,
+    sealed_text,
+    write_cache,
+)
+from laconic.train.describe import describe
+from laconic.train.repeated import Repeated
 from laconic.train.sample_keys import Keys, sample_keys
+from laconic.train.seal import SALT_BYTES, TAG_BYTES, Seal
 
-MANIFEST, ANSWERS, CLASSES, SAMPLES = "cache.json", "answers.bin", "classes.bin", "samples.npy"
-FILES = (MANIFEST, ANSWERS, CLASSES, SAMPLES)
-Precision = Literal["float16", "float32"]
-Part = Literal["train", "evaluate", "calibrate"]
+LAYOUT, CIPHER = 2, "AES-256-GCM"
 
 
 def cached_teacher(
@@ -34,29 +45,35 @@ def cached_teacher(
     top: int | None = None,
     precision: Precision = "float16",
     part: Part = "train",
+    augment: Repeated | None = None,
+    encrypted: bool = False,
 ) -> CachedTeacher:
     """Asks a teacher once about each sample of a task, and returns one that answers from disk from then on.
 
     Samples are known by what the teacher is given, so that they may come in another order, in batches of another size
-    and in several processes, which share the file's memory. What is there already is used again if teacher and data are
-    the same. Augmentation has to repeat (a seed for each sample) or to be left out: a sample that is not in the cache
-    is refused.
+    and in several processes, which share the file's memory; where several start at once, one of them writes. What is
+    there already is used again if teacher and data are the same. A sample that is not in the cache is refused, so
+    augmentation has to repeat: give the same `augment` here and to `laconic.distill(augment=[...])`.
 
     Args:
         teacher: left as it is.
         task: how it is called; each of its samples must have an answer of the same shape.
-        folder: of the cache; written whole or not at all.
+        folder: of the cache; written whole or not at all. `cache_bytes` tells its size before.
         top: keep the likeliest classes only, and the rest as one mass spread evenly; None: all logits.
         precision: of what is kept.
         part: of the task.
+        augment: the teacher is asked about every sample in each of its ways; its seed is kept.
+        encrypted: with AES-GCM, under the key in the environment's `LACONIC_CACHE_KEY`: 64 hexadecimal digits. Soft
+            labels tell something of the data they were made from.
 
     Returns:
         A module that stands for the teacher wherever only its answers are needed, such as in `laconic.distill`.
 
     Raises:
-        UsageError: an argument outside its domain.
+        UsageError: an argument outside its domain, or no key.
         DataError: answers that differ in shape from sample to sample.
-        ArtifactError: the folder holds answers of another teacher, to other samples, or in another form, or is damaged.
+        ArtifactError: the folder holds answers of another teacher, to other samples, in another form or under another
+            key, or is damaged; it stays as it is.
 
     Example:
         >>> import tempfile
@@ -65,20 +82,48 @@ def cached_teacher(
         >>> cached(torch.ones(1, 2)).shape, cached.size_bytes
         (torch.Size([1, 3]), 6)
     """
-    if top is not None and (not isinstance(top, int) or top < 1):
-        raise invalid("cached_teacher.top", top, "a whole number from 1, or None")
-    if precision not in get_args(Precision):
-        raise invalid("cached_teacher.precision", precision, "'float16' or 'float32'")
+    _check(top, precision)
     folder = Path(folder)
-    wanted = {"teacher": fingerprint(teacher), "precision": precision, "top": top}
+    wanted = {
+        "layout": LAYOUT,
+        "teacher": fingerprint(teacher),
+        "precision": precision,
+        "top": top,
+        "augmentation": None if augment is None else describe(augment),
+        "encryption": CIPHER if encrypted else None,
+    }
     if not (folder / MANIFEST).exists():
-        with replacing(folder, FILES) as fresh:
-            _write(fresh, teacher, task, part, wanted)
-    cached = CachedTeacher(folder)
-    cached.check(wanted)
+        seal = Seal(os.urandom(SALT_BYTES)) if encrypted else None
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.absolute().with_name(f".{folder.name}.lock")):
+            if not (folder / MANIFEST).exists():
+                with replacing(folder, FILES) as fresh:
+                    write_cache(fresh, teacher, task, part, wanted, augment, seal)
+    cached = CachedTeacher(folder, wanted)
     with torch.no_grad():
-        task.forward(cached, next(task.batches(part)))
+        first = next(task.batches(part))
+        task.forward(cached, first if augment is None else augment.variant(first, 0))
     return cached
+
+
+def cache_bytes(
+    teacher: nn.Module,
+    task: Task,
+    *,
+    top: int | None = None,
+    precision: Precision = "float16",
+    part: Part = "train",
+    augment: Repeated | None = None,
+    encrypted: bool = False,
+) -> int:
+    """Returns the bytes that the answers of `cached_teacher` will take, of which it asks the teacher one batch only.
+
+    The data is walked once, as samples that occur twice are kept once. The samples' names take 24 bytes each besides.
+    """
+    _check(top, precision)
+    _, logits = next(asked(teacher, task, part, augment))
+    form = Form.of(logits, precision, top)
+    return counted_samples(task, part, augment) * (form.row_bytes + TAG_BYTES * encrypted)
 
 
 @final
@@ -87,23 +132,31 @@ class CachedTeacher(nn.Module):
 
     Args:
         folder: what `cached_teacher` has written.
+        wanted: what its manifest must say; None: anything.
 
     Raises:
-        ArtifactError: it is missing or damaged.
+        UsageError: it is encrypted, and the environment holds no key.
+        ArtifactError: it is missing, damaged, not what is wanted, or was written with another key.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, wanted: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST)
+        self._check(wanted or {})
         try:
-            self._form = _Form(**self.manifest["form"])
-            self._samples = np.load(self.folder / SAMPLES, mmap_mode="r", allow_pickle=False)
-            count = len(self._samples)
-            self._answers = _mapped(self.folder / ANSWERS, self._form.dtype, (count, self._form.width))
-            shape = (count, self._form.top or 0)
-            self._classes = _mapped(self.folder / CLASSES, "int32", shape) if self._form.top else None
+            self._form = Form(**self.manifest["form"])
+            self._seal = Seal(bytes.fromhex(self.manifest["salt"])) if self.manifest["encryption"] else None
+            if self._seal is not None:
+                self._check_key(self._seal)
+            # Plain arrays over the file's memory: those of `numpy.memmap` are slow to index.
+            names = np.asarray(np.load(self.folder / SAMPLES, mmap_mode="r", allow_pickle=False))
+            self._first, self._second, self._places = names
+            record = self._form.row_bytes + TAG_BYTES * (self._seal is not None)
+            self._records = _mapped(self.folder / ANSWERS, (names.shape[1], record))
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, LaconicError):
+                raise
             raise ArtifactError(
                 f"{self.folder}: damaged, not readable as a cache of answers ({error}). Delete it to ask anew."
             ) from error
@@ -111,10 +164,43 @@ class CachedTeacher(nn.Module):
     @property
     def size_bytes(self) -> int:
         """Bytes of the answers, those on the samples' names not counted."""
-        return int(self._answers.nbytes) + (0 if self._classes is None else int(self._classes.nbytes))
+        return int(self._records.nbytes)
 
-    def check(self, wanted: Mapping[str, Any]) -> None:
-        """Raises an `ArtifactError` unless the answers are what is wanted."""
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns the teacher's answers, float32.
+
+        Raises:
+            DataError: a sample is not in the cache.
+            ArtifactError: an encrypted answer is not what was written.
+        """
+        keys = sample_keys(args, kwargs)
+        rows = self._rows(keys if self._seal is None else self._seal.names(keys))
+        device = next(t.device for t in (*args, *kwargs.values()) if isinstance(t, Tensor))
+        return self._form.unpack(self._read(rows)).to(device)
+
+    def _read(self, rows: Any) -> Rows:
+        records: Rows = self._records[rows]
+        if self._seal is None:
+            return records
+        try:
+            opened = [self._seal.open(int(row), record.tobytes()) for row, record in zip(rows, records, strict=True)]
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.folder}: damaged: {error} Delete it to ask anew.") from error
+        return np.frombuffer(bytearray(b"".join(opened)), dtype=np.uint8).reshape(len(opened), -1)
+
+    def _rows(self, keys: Keys) -> Any:
+        first, second = keys[:, 0], keys[:, 1]
+        places = np.minimum(self._first.searchsorted(first), len(self._first) - 1)
+        known = (self._first[places] == first) & (self._second[places] == second)
+        if not known.all():
+            raise DataError(
+                f"{self.folder}: has no answer for {int((~known).sum())} of {len(keys)} samples, the first at place "
+                f"{int(known.argmin())} of its batch; expected the samples that it was written from. Choose another "
+                "folder for other data; write it with the augmentation that is used, `Repeated(...)`."
+            )
+        return self._places[places].astype(np.int64)
+
+    def _check(self, wanted: Mapping[str, Any]) -> None:
         for name, value in wanted.items():
             if self.manifest.get(name) != value:
                 raise ArtifactError(
@@ -122,57 +208,12 @@ class CachedTeacher(nn.Module):
                     "Choose another folder, or delete this one to ask anew."
                 )
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Returns the teacher's answers, float32.
-
-        Raises:
-            DataError: a sample is not in the cache.
-        """
-        rows = self._rows(sample_keys(args, kwargs))
-        device = next(t.device for t in (*args, *kwargs.values()) if isinstance(t, Tensor))
-        values = torch.from_numpy(self._answers[rows].astype(np.float32))
-        if self._classes is not None:
-            values = _spread(values, torch.from_numpy(self._classes[rows].astype(np.int64)), self._form)
-        return values.view(len(rows), *self._form.shape).to(device)
-
-    def _rows(self, keys: Keys) -> Any:
-        places = np.searchsorted(self._samples[:, 0], keys[:, 0]).clip(max=len(self._samples) - 1)
-        found = self._samples[places]
-        missing = (found[:, :2] != keys).any(1)
-        if missing.any():
-            raise DataError(
-                f"{self.folder}: has no answer for {int(missing.sum())} of {len(keys)} samples, the first at place "
-                f"{int(missing.argmax())} of its batch; expected the samples that it was written from. Choose another "
-                "folder for other data, and leave random augmentation out."
+    def _check_key(self, seal: Seal) -> None:
+        if seal.proof(sealed_text(self.manifest)) != self.manifest["proof"]:
+            raise ArtifactError(
+                f"{self.folder}: was written with another key than LACONIC_CACHE_KEY holds, or its {MANIFEST} was "
+                "changed; nothing was read. Set the key that it was written with."
             )
-        return found[:, 2].astype(np.int64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Form:
-    """How one sample's answer is kept."""
-
-    shape: list[int]
-    dtype: str
-    top: int | None
-
-    @property
-    def width(self) -> int:
-        """Numbers kept for each sample."""
-        return math.prod(self.shape) if self.top is None else self.top + 1
-
-
-class _Asked(nn.Module):
-    """Notes which samples its teacher is given."""
-
-    def __init__(self, teacher: nn.Module) -> None:
-        super().__init__()
-        self.teacher = teacher
-        self.keys: Keys = np.zeros((0, 2), dtype=np.uint64)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.keys = sample_keys(args, kwargs)
-        return self.teacher(*args, **kwargs)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -186,84 +227,15 @@ def fingerprint(model: nn.Module) -> str:
     return found.hexdigest()[:32]
 
 
-def _write(folder: Path, teacher: nn.Module, task: Task, part: str, wanted: Mapping[str, Any]) -> None:
-    """Asks the teacher about every sample and writes what it says."""
-    seen: set[bytes] = set()
-    names: list[Keys] = []
-    form: _Form | None = None
-    with (folder / ANSWERS).open("wb") as answers, (folder / CLASSES).open("wb") as classes:
-        for keys, logits in _asked(teacher, task, part):
-            now = _Form(shape=list(logits.shape[1:]), dtype=wanted["precision"], top=_top(logits, wanted["top"]))
-            if form is not None and now != form:
-                raise DataError(
-                    f"cached_teacher: the teacher answers in shape {now.shape}, before in {form.shape}; expected one "
-                    "shape for all samples. Pad sequences to one length, or do without a cache."
-                )
-            form = now
-            new = _unseen(keys, seen)
-            names.append(keys[new])
-            _append(answers, classes, logits[new], form)
-    if form is None:
-        raise DataError(f"Task.{part}: the loader yields no samples; expected at least one. Check its data set.")
-    every = np.concatenate(names)
-    order = np.lexsort((every[:, 1], every[:, 0]))
-    np.save(folder / SAMPLES, np.column_stack([every[order], order.astype(np.uint64)]), allow_pickle=False)
-    write_json(folder / MANIFEST, {**wanted, "form": vars(form)})
+def _check(top: int | None, precision: str) -> None:
+    if top is not None and (not isinstance(top, int) or top < 1):
+        raise invalid("cached_teacher.top", top, "a whole number from 1, or None")
+    if precision not in get_args(Precision):
+        raise invalid("cached_teacher.precision", precision, "'float16' or 'float32'")
 
 
-def _unseen(keys: Keys, seen: set[bytes]) -> list[int]:
-    """Returns the places of keys that were not seen, which from now on they are."""
-    new = []
-    for i, key in enumerate(keys):
-        if key.tobytes() not in seen:
-            seen.add(key.tobytes())
-            new.append(i)
-    return new
-
-
-def _asked(teacher: nn.Module, task: Task, part: str) -> Iterator[tuple[Keys, Tensor]]:
-    """Yields the keys and logits of each batch."""
-    asked = _Asked(teacher)
-    with answering(asked) as device:
-        for batch in task.batches(part):
-            yield _answered(asked, task, batch.to(device))
-
-
-def _answered(asked: _Asked, task: Task, batch: Batch) -> tuple[Keys, Tensor]:
-    logits = task.forward(asked, batch).float().cpu()
-    if len(logits) != len(asked.keys):
-        raise DataError(
-            f"cached_teacher: {len(asked.keys)} samples have {len(logits)} answers; expected one for each sample."
-        )
-    return asked.keys, logits
-
-
-def _top(logits: Tensor, top: int | None) -> int | None:
-    if top is not None and logits.dim() != 2:
-        raise invalid("cached_teacher.top", top, "None for answers that are no [samples, classes]")
-    return None if top is None or top >= logits.shape[1] - 1 else top
-
-
-def _append(answers: BinaryIO, classes: BinaryIO, logits: Tensor, form: _Form) -> None:
-    if form.top is None:
-        answers.write(logits.flatten(1).numpy().astype(form.dtype).tobytes())
-        return
-    nats = logits.log_softmax(-1)
-    kept = nats.topk(form.top)
-    rest = nats.scatter(-1, kept.indices, -torch.inf).logsumexp(-1, keepdim=True)
-    answers.write(torch.cat([kept.values, rest], -1).numpy().astype(form.dtype).tobytes())
-    classes.write(kept.indices.numpy().astype(np.int32).tobytes())
-
-
-def _spread(values: Tensor, classes: Tensor, form: _Form) -> Tensor:
-    """Returns logits in which every class that was not kept has the same share of the rest."""
-    others = form.shape[0] - classes.shape[1]
-    each = (values[:, -1:] - math.log(others)).expand(-1, form.shape[0])
-    return each.scatter(-1, classes, values[:, :-1])
-
-
-def _mapped(path: Path, dtype: str, shape: tuple[int, int]) -> Any:
-    wanted, there = math.prod(shape) * np.dtype(dtype).itemsize, path.stat().st_size
+def _mapped(path: Path, shape: tuple[int, int]) -> Rows:
+    wanted, there = shape[0] * shape[1], path.stat().st_size
     if there != wanted:
         raise ValueError(f"{path.name} has {there} bytes, expected {wanted}")
-    return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r", shape=shape))

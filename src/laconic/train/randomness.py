@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 
-def seed_all(seed: int, epoch: int) -> int:
-    """Seeds Python, NumPy and torch (all devices) for one epoch of one run; returns the seed that was used."""
-    mixed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+def seed_all(*entropy: int) -> int:
+    """Seeds Python, NumPy and torch (all devices) from numbers, such as a seed and an epoch; returns their seed."""
+    mixed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     random.seed(mixed)
     np.random.seed(mixed)
     torch.manual_seed(mixed)
