@@ -49,6 +49,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "teacher": "nets:picture_net", "student": "nets:picture_net", "data": "nets:pictures",
         "method": {"Remembered": {"shape": [1, 4, 4], "classes": 2, "batches": 1, "steps": 2}},
     },
+    "WithoutTeacher": {"method": "WithoutTeacher", "loss": {"VirtualTeacher": {"loss": "SoftLabels"}}},
     "BornAgain": {"method": {"BornAgain": {"generations": 2}}},
     "learned": {"match": "learned", "training": {"steps": 2}},
     "weights learned": {"teacher": ["nets:build", "nets:linear"], "together": {"weights": "learned"}},

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from laconic.distill import (
     FEATURES,
+    ActivationBoundaries,
     AttendedLayers,
     AttentionMaps,
     AttentionTransfer,
+    ChannelDistributions,
     Contrastive,
     ContrastiveMemory,
     CorrelationCongruence,
@@ -17,8 +19,10 @@ from laconic.distill import (
     FeatureLoss,
     Gram,
     LearnedLoss,
+    LogarithmicFeatures,
     NeuronSelectivity,
     Pair,
+    PositionAffinity,
     ProbabilisticTransfer,
     RelationalAngle,
     RelationalDistance,
@@ -30,7 +34,7 @@ from laconic.distill import (
 
 Loss = FeatureLoss | LearnedLoss
 SHAPES = {ValueRelations: (6, 5, 4), AttentionMaps: (6, 2, 3, 3), CosineFeatures: (6, 5, 4)}
-MAPS = (AttentionTransfer, Gram, NeuronSelectivity)
+MAPS = (AttentionTransfer, Gram, NeuronSelectivity, ChannelDistributions, PositionAffinity)
 SAMPLES = (
     SimilarityPreserving,
     RelationalDistance,
@@ -40,9 +44,12 @@ SAMPLES = (
     Contrastive,
     ContrastiveMemory,
 )
-NEVER_ZERO = (Variational, Contrastive, ContrastiveMemory, Review)
-OVER_THE_BATCH = (Review, AttendedLayers)
-"""Batch normalisation, and errors over the mean square of a batch."""
+NEVER_ZERO = (Variational, Contrastive, ContrastiveMemory, Review, ActivationBoundaries, LogarithmicFeatures)
+OVER_THE_BATCH = (Review, AttendedLayers, LogarithmicFeatures)
+"""Batch normalisation, logarithms, and errors over the mean square of a batch."""
+
+
+SMALL = {ContrastiveMemory: {"samples": 32, "negatives": 64}}
 
 
 def features(kind: type[Loss], seed: int = 0, samples: int = 6) -> Tensor:
@@ -51,7 +58,8 @@ def features(kind: type[Loss], seed: int = 0, samples: int = 6) -> Tensor:
 
 
 def loss_of(kind: type[Loss], student: Tensor, teacher: Tensor) -> Tensor:
-    loss, pair = kind(), Pair(student=student, teacher=teacher, samples=torch.arange(len(student)))
+    loss = kind(**SMALL.get(kind, {}))
+    pair = Pair(student=student, teacher=teacher, samples=torch.arange(len(student)))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         found = loss.module(pair)(pair) if isinstance(loss, LearnedLoss) else loss.distance(pair)

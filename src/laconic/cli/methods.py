@@ -27,6 +27,7 @@ from laconic.train import (
     on_policy,
     own_teacher,
     remembered_images,
+    without_teacher,
 )
 from laconic.train.on_policy import Author
 
@@ -118,6 +119,17 @@ class OwnTeacher:
         """Returns the data as it is, and `own_teacher`."""
         _no_match(setting, "OwnTeacher")
         return setting.task, own_teacher(setting.task, self.layers, loss=setting.loss)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WithoutTeacher:
+    """A loss that makes up its teacher, such as `VirtualTeacher`."""
+
+    def prepare(self, setting: Setting) -> tuple[Task, Objective]:
+        """Returns the data as it is, and `without_teacher`."""
+        _no_match(setting, "WithoutTeacher")
+        return setting.task, without_teacher(setting.task, setting.compared)
 
 
 @final
@@ -235,6 +247,7 @@ METHODS: tuple[type, ...] = (
     Mutual,
     MeanTeacher,
     OwnTeacher,
+    WithoutTeacher,
     InTurn,
     OnPolicy,
     Dictation,

@@ -19,17 +19,21 @@ from laconic.distill import (
     FEATURES,
     Beams,
     ByGap,
+    ClassConsistency,
     ConfidenceTemperature,
     DistillationLoss,
+    EachHead,
     EachTeacher,
     FocalTemperature,
     Labels,
     Match,
+    NoisyTeacher,
     OnPlateau,
     ProbabilityShift,
     Ramp,
     Sampled,
     Sum,
+    VirtualTeacher,
     Weighted,
 )
 from laconic.distill import augment as augmentation
@@ -45,7 +49,18 @@ KINDS: Mapping[str, type] = {
         *(augmentation.Mixup, augmentation.CutMix, augmentation.MaskTokens, augmentation.DeleteTokens),
         *(augmentation.SampleSpan, augmentation.SwapNear, augmentation.SwapHalves),
         *(AdamW, SGD, Constant, Linear, Cosine),
-        *(EachTeacher, OnPlateau, ByGap, Beams, Sampled, *METHODS),
+        *(
+            EachTeacher,
+            EachHead,
+            NoisyTeacher,
+            VirtualTeacher,
+            ClassConsistency,
+            OnPlateau,
+            ByGap,
+            Beams,
+            Sampled,
+            *METHODS,
+        ),
     )
 }
 """What `{Name: {argument: value}}` may name."""

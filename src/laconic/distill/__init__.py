@@ -4,6 +4,7 @@
 itself is in `laconic.train`.
 """
 
+from laconic.distill.activation_boundaries import ActivationBoundaries
 from laconic.distill.answers import Answers, answers
 from laconic.distill.attended_layers import AttendedLayers
 from laconic.distill.attention_maps import AttentionMaps
@@ -11,6 +12,8 @@ from laconic.distill.attention_transfer import AttentionTransfer
 from laconic.distill.beams import Beams
 from laconic.distill.binary_soft_labels import BinarySoftLabels
 from laconic.distill.by_gap import ByGap
+from laconic.distill.channel_distributions import ChannelDistributions
+from laconic.distill.class_consistency import ClassConsistency
 from laconic.distill.confidence_temperature import ConfidenceTemperature
 from laconic.distill.contrastive import Contrastive
 from laconic.distill.contrastive_memory import ContrastiveMemory
@@ -20,6 +23,7 @@ from laconic.distill.decoding import Decoding
 from laconic.distill.decoupled import Decoupled
 from laconic.distill.dictation import dictation
 from laconic.distill.dist import Dist
+from laconic.distill.each_head import EachHead
 from laconic.distill.each_teacher import EachTeacher
 from laconic.distill.ensemble import Ensemble
 from laconic.distill.feature import FeatureLoss, LearnedLoss
@@ -35,16 +39,20 @@ from laconic.distill.jensen_shannon import JensenShannon
 from laconic.distill.knob import Knob, Rule
 from laconic.distill.labels import Labels
 from laconic.distill.lesson import DistillationLoss, Lesson, label_loss
+from laconic.distill.logarithmic_features import LogarithmicFeatures
 from laconic.distill.match import Match
 from laconic.distill.matched import Matched
 from laconic.distill.neuron_selectivity import NeuronSelectivity
+from laconic.distill.noisy_teacher import NoisyTeacher
 from laconic.distill.on_plateau import OnPlateau
 from laconic.distill.pair import Pair
 from laconic.distill.pairing import pair_layers
 from laconic.distill.path_balance import PathBalance
+from laconic.distill.position_affinity import PositionAffinity
 from laconic.distill.probabilistic_transfer import ProbabilisticTransfer
 from laconic.distill.probability_shift import ProbabilityShift
 from laconic.distill.ramp import Ramp
+from laconic.distill.reading import reading
 from laconic.distill.relational_angle import RelationalAngle
 from laconic.distill.relational_distance import RelationalDistance
 from laconic.distill.review import Review
@@ -65,6 +73,7 @@ from laconic.distill.tree_picture import draw_tree
 from laconic.distill.universal_logits import UniversalLogits
 from laconic.distill.value_relations import ValueRelations
 from laconic.distill.variational import Variational
+from laconic.distill.virtual_teacher import VirtualTeacher
 
 ANSWERS: tuple[type[DistillationLoss], ...] = (
     SoftLabels,
@@ -96,6 +105,10 @@ FEATURES: tuple[type[FeatureLoss | LearnedLoss], ...] = (
     HierarchicalContext,
     Review,
     AttendedLayers,
+    ChannelDistributions,
+    PositionAffinity,
+    ActivationBoundaries,
+    LogarithmicFeatures,
     ValueRelations,
     AttentionMaps,
 )
@@ -105,6 +118,7 @@ __all__ = [
     "ALL",
     "ANSWERS",
     "FEATURES",
+    "ActivationBoundaries",
     "Answers",
     "AttendedLayers",
     "AttentionMaps",
@@ -112,6 +126,8 @@ __all__ = [
     "Beams",
     "BinarySoftLabels",
     "ByGap",
+    "ChannelDistributions",
+    "ClassConsistency",
     "ConfidenceTemperature",
     "Contrastive",
     "ContrastiveMemory",
@@ -121,6 +137,7 @@ __all__ = [
     "Decoupled",
     "Dist",
     "DistillationLoss",
+    "EachHead",
     "EachTeacher",
     "Ensemble",
     "Explanation",
@@ -135,12 +152,15 @@ __all__ = [
     "Labels",
     "LearnedLoss",
     "Lesson",
+    "LogarithmicFeatures",
     "Match",
     "Matched",
     "NeuronSelectivity",
+    "NoisyTeacher",
     "OnPlateau",
     "Pair",
     "PathBalance",
+    "PositionAffinity",
     "ProbabilisticTransfer",
     "ProbabilityShift",
     "Ramp",
@@ -163,6 +183,7 @@ __all__ = [
     "UniversalLogits",
     "ValueRelations",
     "Variational",
+    "VirtualTeacher",
     "Weighted",
     "answers",
     "continued",
@@ -174,6 +195,7 @@ __all__ = [
     "opening",
     "overhear",
     "pair_layers",
+    "reading",
     "student",
     "taking",
 ]

@@ -26,6 +26,7 @@ from laconic.train.tracking import JsonLines
 from laconic.train.training import Training
 from laconic.train.tree_growth import tree_growth
 from laconic.train.validation import Validation
+from laconic.train.without_teacher import without_teacher
 
 __all__ = [
     "SGD",
@@ -68,4 +69,5 @@ __all__ = [
     "supervised",
     "train",
     "tree_growth",
+    "without_teacher",
 ]
