@@ -28,8 +28,11 @@ import laconic
 import manner
 from laconic import distill as one_call
 from laconic.distill import (
+    ActivationBoundaries,
     AttentionMaps,
     AttentionTransfer,
+    ChannelDistributions,
+    ClassConsistency,
     ConfidenceTemperature,
     Contrastive,
     ContrastiveMemory,
@@ -46,8 +49,11 @@ from laconic.distill import (
     HierarchicalContext,
     JensenShannon,
     Labels,
+    LogarithmicFeatures,
     Match,
     NeuronSelectivity,
+    NoisyTeacher,
+    PositionAffinity,
     ProbabilisticTransfer,
     ProbabilityShift,
     Ramp,
@@ -64,6 +70,7 @@ from laconic.distill import (
     UniversalLogits,
     ValueRelations,
     Variational,
+    VirtualTeacher,
     Weighted,
     fitted_weights,
 )
@@ -81,6 +88,7 @@ from laconic.train import (
     own_teacher,
     supervised,
     train,
+    without_teacher,
 )
 from small_transformer import transformer
 
@@ -147,6 +155,14 @@ def answers(loss: DistillationLoss) -> Row:
     """A loss on answers beside the labels."""
     both = Sum(losses=(Labels(), loss))
     return lambda teacher, student, task, seed: one_call(teacher, student, task, loss=both, training=budget(seed))
+
+
+def alone(loss: DistillationLoss) -> Row:
+    """A loss beside the labels that asks no teacher."""
+    both = Sum(losses=(Labels(), loss))
+    return lambda _teacher, student, task, seed: (
+        train(student, task, budget(seed), objective=without_teacher(task, both)).model
+    )
 
 
 def features(loss: Any, layer: str | tuple[str, ...], **options: Any) -> Row:
@@ -253,6 +269,9 @@ ROWS: dict[str, Row] = {
     "UniversalLogits": answers(UniversalLogits()),
     "FocalTemperature": answers(SoftLabels(temperature=4, sample_temperature=FocalTemperature(beta=2))),
     "ConfidenceTemperature": answers(SoftLabels(temperature=4, sample_temperature=ConfidenceTemperature(beta=1))),
+    "NoisyTeacher": answers(NoisyTeacher(loss=SoftLabels(temperature=4))),
+    "VirtualTeacher": alone(VirtualTeacher(loss=SoftLabels(temperature=20))),
+    "ClassConsistency": alone(ClassConsistency()),
     "ProbabilityShift": answers(ProbabilityShift(loss=SoftLabels(temperature=4))),
     "SameFeatures": features(SameFeatures(), "high", projection="conv"),
     "AttentionTransfer": features(AttentionTransfer(), "high"),
@@ -269,6 +288,10 @@ ROWS: dict[str, Row] = {
     "ContrastiveMemory": features(ContrastiveMemory(samples=IMAGES, negatives=1024), "flat"),
     "HierarchicalContext": features(HierarchicalContext(), "high", projection="conv"),
     "Review": features(Review(), ("low", "middle", "high"), schedule=Ramp(until=0.1)),  # The paper warms it up.
+    "ChannelDistributions": features(ChannelDistributions(), "high", projection="conv"),
+    "PositionAffinity": features(PositionAffinity(), "high"),
+    "ActivationBoundaries": features(ActivationBoundaries(), "high.1", projection="conv"),  # Before its ReLU.
+    "LogarithmicFeatures": features(LogarithmicFeatures(), "flat"),
     "match=auto": all_layers("auto"),
     "match=learned": all_layers("learned"),
     "Mixup": mixed_up,
