@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from laconic import Budget, DataError, ExportError, Metric, ModelError, Target, Task, UsageError, compress
 from laconic.core.errors import LaconicError
-from laconic.pipeline.checks import check_batch_size
+from laconic.pipeline.checks import check_batch_size, check_drop
 
 from .samples import at_once, data, network, task
 
@@ -69,6 +69,13 @@ def test_what_is_wrong_from_the_start_is_one_clear_line_and_nothing_is_made(case
     assert isinstance(caught.value, kind)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_points_written_as_a_whole_number_are_refused_for_a_share_and_taken_for_an_error():
+    with pytest.raises(UsageError, match=r"Budget\.drop: got 5\.0; expected at most 1, .* For 5 points write 0\.05 or"):
+        compress(network(), task(), Budget(drop=5))
+    check_drop(Budget(drop=5), task(metric="mse"))
+    check_drop(Budget(drop=1), task())
 
 
 @pytest.mark.parametrize("given", ["abacus", "onnxruntime:cores=2", "onnxruntime:threads=0"])

@@ -1,14 +1,16 @@
 """The ways to a budget on a small network, with few techniques, for speed."""
 
+from dataclasses import replace
 from unittest.mock import Mock, patch
 
 import pytest
+import torch
 from torch import nn
 
 from laconic.calibrate import calibrate
 from laconic.core.apply import apply
 from laconic.core.budget import Budget
-from laconic.core.edit import Cut, RoundActivation
+from laconic.core.edit import Cut, RoundActivation, Swap
 from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.graph import capture
@@ -77,7 +79,7 @@ def test_a_small_size_is_shared_out_and_channels_are_cut_where_that_helps():
 
 def test_a_size_that_no_technique_reaches_says_what_the_least_is():
     _, routes = explored(size=0.02)
-    refused = [route for route in routes if route.nats is None]
+    refused = [route for route in routes if route.nats is None and not route.proposal.blocks]
     assert refused and all("too large: the smallest form of every layer leaves" in route.why for route in refused)
     assert all(route.size_bytes > 0.02 * FILE for route in refused)
 
@@ -90,7 +92,7 @@ def test_a_limit_of_multiply_accumulates_cuts_channels_to_it_first():
 
 def test_times_are_predicted_only_where_time_is_limited():
     _, routes = explored(latency=0.82)
-    assert {route.time for route in routes} == {0.9, 0.8}
+    assert {route.time for route in routes if route.nats is not None} == {0.9, 0.8}
     assert all(route.time is None for route in explored(macs=0.9)[1])
 
 
@@ -104,8 +106,11 @@ def test_a_model_whose_channels_cannot_be_cut_says_so_and_stays_in_the_running()
     made = bases(latency=0.2)
     with patch("laconic.pipeline.bases.prune", side_effect=made_error()):
         routes = explore(made, Wanted.of(made.job.budget, size_bytes=FILE, macs=1280))
-    assert [route.nats is None for route in routes] == [False, False, True]
-    assert routes[-1].why == "every axis is frozen"
+    assert [route.nats is None for route in routes] == [False, False, True, True]
+    assert [route.why for route in routes[2:]] == [
+        "every axis is frozen",
+        "remove_blocks: Sequential has no branch or layer that it could do without.",
+    ]
 
 
 def test_multiply_accumulates_that_cannot_be_cut_leave_the_ways_with_all_channels():
@@ -113,8 +118,9 @@ def test_multiply_accumulates_that_cannot_be_cut_leave_the_ways_with_all_channel
     wanted = Wanted.of(made.job.budget, size_bytes=FILE, macs=1280)
     with patch("laconic.pipeline.bases.prune", side_effect=made_error()):
         routes = explore(made, wanted)
-    assert [(route.proposal.keep, route.nats is None) for route in routes] == [(0.5, True), (1.0, False), (1.0, False)]
-    assert not any(wanted.allows(route) for route in routes[1:])
+    found = [(route.proposal.keep, route.nats is None) for route in routes]
+    assert found == [(0.5, True), (0.5, True), (1.0, False), (1.0, False)]
+    assert not any(wanted.allows(route) for route in routes[2:])
 
 
 def made_error():
@@ -142,3 +148,56 @@ def test_no_step_leaves_the_model_of_the_user_changed():
     planned(made.job, made, Proposal(keep=0.5, size=0.45), FILE)
     assert all(tensor.equal(before[name]) for name, tensor in made.job.model.state_dict().items())
     assert isinstance(made.job.model[0], nn.Linear) and made.at(1.0).plan == Plan()
+
+
+class Residual(nn.Module):
+    """What it adds is next to nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(64, 64)
+        self.inner.weight.data *= 1e-3
+
+    def forward(self, x):
+        return x + self.inner(x).relu()
+
+
+def residual(**budget):
+    made = bases(**budget)
+    model = nn.Sequential(nn.Linear(16, 64), Residual(), Residual(), Residual(), nn.Linear(64, 4)).eval()
+    model[4].weight.data *= 10
+    job = replace(made.job, model=model)
+    graph = capture(model, job.example().args)
+    return Bases(job=job, graph=graph, evidence=calibrate(model, job.task))
+
+
+def test_blocks_that_do_next_to_nothing_are_a_way_of_their_own():
+    made = residual(macs=0.5)
+    routes = explore(made, Wanted.of(made.job.budget, size_bytes=4 * FILE, macs=made.at(1.0).macs))
+    assert {route.proposal.blocks for route in routes if route.nats is not None} == {False, True}
+    best = min((r for r in routes if r.proposal.blocks and r.nats is not None), key=lambda route: route.nats)
+    assert best.nats < 1e-4 and best.macs <= 0.5 * made.at(1.0).macs
+    plan, steps = planned(made.job, made, best.proposal, 4 * FILE)
+    assert sum(isinstance(edit, Swap) for edit in plan) == 2
+    assert steps[0].words == "whole blocks cut, 50% of the MACs asked for"
+    assert made.yardstick.nats(apply(made.job.model, plan).eval()) == pytest.approx(steps[-1].nats)
+
+
+def test_what_costs_more_before_a_weight_is_coded_is_turned_down_with_its_price():
+    made = residual(macs=0.5)
+    with torch.no_grad():  # Every block matters, and half of the channels does nothing.
+        for block in made.job.model[1:4]:
+            block.inner.weight.mul_(1e3)
+            block.inner.weight[32:], block.inner.bias[32:] = 0, 0
+        made.job.model[0].weight[32:], made.job.model[0].bias[32:] = 0, 0
+    routes = explore(made, Wanted.of(made.job.budget, size_bytes=4 * FILE, macs=made.at(1.0).macs))
+    turned_down = [route for route in routes if route.proposal.blocks]
+    assert turned_down and all(route.nats is None for route in turned_down)
+    assert turned_down[0].why.startswith("cutting blocks alone costs ") and made.nats(0.5) < 1
+
+
+def test_a_proposal_comes_back_from_its_values_and_is_named_after_what_goes():
+    proposal = Proposal(keep=0.5, blocks=True, size=0.1)
+    assert Proposal.of(proposal.config()) == proposal
+    assert proposal.name == "blocks50-size10" and str(proposal).startswith("blocks to 0.5 of the MACs")
+    assert Proposal(keep=0.5).name == "macs50-w8"

@@ -116,18 +116,18 @@ def _answer(best: Route, original_bytes: int, *, feasible: bool) -> str:
         return f"Nothing here is sure to meet the budget; the nearest is about {smaller:.1f} times smaller"
     words = "8-bit integers" if best.proposal.activations else "8-bit weights"
     weights = words if best.proposal.size is None else "a form of its own for each layer"
-    cut = "" if best.proposal.keep == 1 else "fewer channels, then "
+    cut = "" if best.proposal.keep == 1 else f"fewer {best.proposal.cut}, then "
     return f"{cut}{weights}: about {smaller:.1f} times smaller".capitalize()
 
 
 def _steps(best: Route, bases: Bases, original_bytes: int, job: Job) -> Iterator[str]:
-    proposal, base = best.proposal, bases.at(best.proposal.keep)
+    proposal, base = best.proposal, bases.at(best.proposal.keep, blocks=best.proposal.blocks)
     if proposal.keep != 1:
-        nats = bases.yardstick.nats(base.model)
+        what = "Leave out whole branches and layers" if proposal.blocks else "Cut whole channels, neurons and heads"
         before, after = short_count(bases.at(1.0).macs), short_count(base.macs)
         yield (
-            f"Cut whole channels, neurons and heads: {before} multiply-adds become {after}, and every runtime gains by "
-            f"that. What remains is fitted to the original's activations. Costs {significant(nats)} nats."
+            f"{what}: {before} multiply-adds become {after}, and every runtime gains by that. What remains is fitted "
+            f"to the original's activations. Costs {significant(base.nats)} nats."
         )
     sizes = f"{byte_size(original_bytes)} become about {byte_size(best.size_bytes)}"
     if proposal.size is None:

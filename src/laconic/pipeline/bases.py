@@ -1,7 +1,8 @@
-"""What every proposal starts from: the model with fewer channels, and what its weights may cost."""
+"""What every proposal starts from: the model with fewer channels or blocks, and what its weights may cost."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
 from laconic.graph import Graph, capture, costs
 from laconic.pipeline.job import Job
-from laconic.prune import prune
+from laconic.prune import prune, remove_blocks
 from laconic.quantize import RoundActivations
 from laconic.select import PriceList, Yardstick, price
 from laconic.select.latency import LatencyModel, latency_model
@@ -25,7 +26,7 @@ MEASURED_OFFERS, HELD_BACK = 24, 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """The model after whole channels have gone, or as it is.
+    """The model after whole channels or blocks have gone, or as it is.
 
     Args:
         job: what it is for.
@@ -33,6 +34,7 @@ class Base:
         plan: what leads from the original to it.
         graph: its graph.
         gather: makes its evidence.
+        yardstick: how far anything is from the original.
     """
 
     job: Job
@@ -40,11 +42,17 @@ class Base:
     plan: Plan
     graph: Graph
     gather: Callable[[], Evidence]
+    yardstick: Yardstick
 
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""
         return costs(self.graph).macs
+
+    @cached_property
+    def nats(self) -> float:
+        """How far it is from the original, its weights not coded yet."""
+        return self.yardstick.nats(self.model)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -83,7 +91,7 @@ class Bases:
     job: Job
     graph: Graph
     evidence: Evidence
-    _made: dict[float, Base | LaconicError] = field(default_factory=dict)
+    _made: dict[tuple[float, bool], Base | LaconicError] = field(default_factory=dict)
 
     @cached_property
     def yardstick(self) -> Yardstick:
@@ -102,31 +110,51 @@ class Bases:
         """Predicts the time of one inference over the original's."""
         return None if self.latency is None else self.latency.predict(plan).ratio
 
-    def at(self, keep: float) -> Base:
-        """Returns the model with a fraction of its multiply-accumulates.
+    def at(self, keep: float, *, blocks: bool = False) -> Base:
+        """Returns the model with a fraction of its multiply-accumulates, for want of channels or of whole blocks.
 
         Raises:
             LaconicError: nothing can be cut; says why.
         """
-        if keep not in self._made:
+        wanted = (keep, blocks and keep < 1)
+        if wanted not in self._made:
             try:
-                self._made[keep] = self._whole() if keep == 1 else self._cut(keep)
+                self._made[wanted] = self._whole() if keep == 1 else self._cut(keep, blocks=blocks)
             except LaconicError as error:
-                self._made[keep] = error
-        found = self._made[keep]
+                self._made[wanted] = error
+        found = self._made[wanted]
         if isinstance(found, LaconicError):
             raise found
         return found
 
+    def nats(self, keep: float) -> float:
+        """Returns how far the model is from the original with fewer channels; infinitely, where they cannot be cut."""
+        try:
+            return self.at(keep).nats
+        except LaconicError:
+            return math.inf
+
     def _whole(self) -> Base:
         model = self.job.model
-        return Base(job=self.job, model=model, plan=Plan(), graph=self.graph, gather=lambda: self.evidence)
+        return Base(
+            job=self.job,
+            model=model,
+            plan=Plan(),
+            graph=self.graph,
+            gather=lambda: self.evidence,
+            yardstick=self.yardstick,
+        )
 
-    def _cut(self, keep: float) -> Base:
-        job = self.job
-        found = prune(job.model, job.task, ratio=1 - keep, target=job.target, samples=job.samples, graph=self.graph)
+    def _cut(self, keep: float, *, blocks: bool) -> Base:
+        job, ratio = self.job, 1 - keep
+        if blocks:
+            found = remove_blocks(
+                job.model, job.task, ratio=ratio, samples=job.samples, renumber=False, graph=self.graph
+            )
+        else:
+            found = prune(job.model, job.task, ratio=ratio, target=job.target, samples=job.samples, graph=self.graph)
         if found.kind == "graph" and not any(isinstance(edit, Rewrite) for edit in found.plan):
-            raise ModelError(f"cutting channels: {' '.join(found.notes)}")
+            raise ModelError(f"cutting {'blocks' if blocks else 'channels'}: {' '.join(found.notes)}")
         model, example = found.model.eval(), job.example()
         return Base(
             job=job,
@@ -134,4 +162,5 @@ class Bases:
             plan=found.plan,
             graph=capture(model, example.args, example.kwargs),
             gather=lambda: calibrate(model, job.task, samples=job.samples, seed=job.seed),
+            yardstick=self.yardstick,
         )

@@ -7,12 +7,14 @@ import importlib.util
 import torch
 from torch import nn
 
+from laconic.core.budget import Budget
 from laconic.core.errors import DataError, ExportError, LaconicError, ModelError, UsageError, invalid
 from laconic.core.sound import check_weights
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.measure import answers, evaluate
 from laconic.measure.runner import TorchRunner
+from laconic.report.wording import is_share
 
 
 def check_model(model: nn.Module) -> None:
@@ -51,6 +53,18 @@ def check_task(model: nn.Module, task: Task) -> None:
     next(answers(runner, task, part="calibrate", limit=sizes["calibrate"]))
     if task.train is not None:
         next(answers(runner, task, part="train", limit=_first_batch(task, "train").size))
+
+
+def check_drop(budget: Budget, task: Task) -> None:
+    """Refuses points written as a whole number, which would allow any loss.
+
+    Raises:
+        UsageError: a drop of more than all there is of a metric that is a share.
+    """
+    drop = budget.allowed_drop
+    if drop is not None and drop > 1 and is_share(task.score.name):
+        mend = f"For {drop:g} points write {drop / 100:g} or '{drop:g} %'."
+        raise invalid("Budget.drop", drop, f"at most 1, as {task.score.name} is a share", mend)
 
 
 def check_target(target: Target) -> None:

@@ -18,7 +18,7 @@ from laconic.core.files import sha256
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss
-from laconic.pipeline.checks import check_model, check_target, check_task
+from laconic.pipeline.checks import check_drop, check_model, check_target, check_task
 from laconic.pipeline.progress import Progress, Silent
 from laconic.train import AdamW, Training, default_loss
 
@@ -148,6 +148,7 @@ def job_of(
         progress=progress or Silent(),
     )
     check_task(job.model, task)
+    check_drop(job.budget, task)
     return job
 
 

@@ -57,7 +57,7 @@ def planned(job: Job, bases: Bases, proposal: Proposal, original_bytes: int) -> 
     Returns:
         The plan, and what each of its parts did.
     """
-    base = bases.at(proposal.keep)
+    base = bases.at(proposal.keep, blocks=proposal.blocks)
     if proposal.size is None:
         inner = uniform(base, activations=proposal.activations)
     else:
@@ -135,7 +135,7 @@ def _steps(bases: Bases, proposal: Proposal, base: Base, inner: Plan) -> Iterato
     """Yields each part of a plan with all before it carried out."""
     weights = Plan.of(edit for edit in inner if not isinstance(edit, RoundActivation))
     if proposal.keep != 1:
-        yield _step(bases, f"whole channels cut, {proposal.keep:.0%} of the MACs asked for", base, Plan())
+        yield _step(bases, f"whole {proposal.cut} cut, {proposal.keep:.0%} of the MACs asked for", base, Plan())
     words = "weights in 8 bits" if proposal.size is None else "weights coded, each layer as it is cheapest"
     yield _step(bases, words, base, weights)
     if proposal.activations:

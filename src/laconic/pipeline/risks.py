@@ -37,7 +37,8 @@ def risks(job: Job, evidence: Evidence, best: Route) -> Iterator[str]:
     if (best.nats or 0.0) > MUCH:
         yield "Without training the answers change visibly: do not use the result without recovery and evaluation."
     if best.proposal.keep < FEW_KEPT:
-        yield "Few channels stay: rare kinds of input may suffer more than the mean shows. Evaluate them apart."
+        left = best.proposal.cut
+        yield f"Few {left} stay: rare kinds of input may suffer more than the mean shows. Evaluate them apart."
 
 
 def _data(job: Job) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from laconic.core.apply import apply
@@ -123,26 +123,29 @@ def needs_prices(budget: Budget) -> bool:
 def explore(bases: Bases, wanted: Wanted) -> list[Route]:
     """Prices the ways to a budget.
 
-    Fewer and fewer channels are tried until the limits can hold and less would only cost more.
+    Fewer and fewer channels, or blocks, are tried until the limits can hold and less would only cost more.
     """
     routes: list[Route] = []
-    best = math.inf
+    best, stuck = math.inf, False
     for keep in _keeps(wanted):
-        found = list(_at(bases, wanted, keep))
+        found = list(_at(bases, wanted, keep, best, blocks=keep < 1 and not stuck))
         routes += found
-        for route in found:
-            bases.job.progress.say(f"considered: {route}")
+        stuck = stuck or any(route.proposal.blocks and not route.macs for route in found)
         if all(route.nats is None for route in found):
             break  # What cannot be cut to this cannot be cut further.
-        meeting = [r.nats for r in found if r.nats is not None and wanted.expects(r)]
-        nats = min(meeting, default=math.inf)
+        nats = _least(found, wanted)
         enough = nats > TOO_MUCH if wanted.anything else nats <= SLIGHT or math.inf > nats > best
         if enough:
             break
-        best = min(best, nats)
+        best = math.inf if wanted.anything else min(best, nats)  # Smaller files may cost more, if they cost little.
     if all(route.nats is None for route in routes):  # What the budget asks for first cannot be: at least say what can.
-        routes += _at(bases, wanted, 1.0)
+        routes += _at(bases, wanted, 1.0, best, blocks=False)
     return routes
+
+
+def _least(routes: Iterable[Route], wanted: Wanted) -> float:
+    """Returns the nats of the best way that should meet the budget."""
+    return min((r.nats for r in routes if r.nats is not None and wanted.expects(r)), default=math.inf)
 
 
 def _keeps(wanted: Wanted) -> list[float]:
@@ -151,34 +154,62 @@ def _keeps(wanted: Wanted) -> list[float]:
     return [wanted.macs, *(keep for keep in KEEPS if keep < wanted.macs)]
 
 
-def _at(bases: Bases, wanted: Wanted, keep: float) -> Iterator[Route]:
-    """Yields the ways with one number of channels."""
+def _at(bases: Bases, wanted: Wanted, keep: float, best: float, *, blocks: bool) -> Iterator[Route]:
+    """Yields the ways with one number of multiply-accumulates, with fewer channels and, if wished, with fewer blocks.
+
+    Args:
+        bases: of the job.
+        wanted: what the budget asks for.
+        keep: the fraction of multiply-accumulates.
+        best: nats of the best way so far that should meet the budget; what costs more before any weight is coded, is
+            not looked into.
+        blocks: whether blocks may go.
+    """
+    for route in _with(bases, wanted, Proposal(keep=keep), best):
+        bases.job.progress.say(f"considered: {route}")
+        best = best if wanted.anything else min(best, _least([route], wanted))
+        yield route
+    if not blocks:
+        return
+    if wanted.latency == 1:  # Blocks save more time than as many products in channels, but nothing else.
+        best = min(best, bases.nats(keep))
+    for route in _with(bases, wanted, Proposal(keep=keep, blocks=True), best):
+        bases.job.progress.say(f"considered: {route}")
+        yield route
+
+
+def _with(bases: Bases, wanted: Wanted, cut: Proposal, best: float) -> Iterator[Route]:
+    """Yields the ways with some channels, or some blocks."""
     original_bytes = wanted.original_bytes
     try:
-        base = bases.at(keep)
+        base = bases.at(cut.keep, blocks=cut.blocks)
     except LaconicError as error:
-        yield Route(proposal=Proposal(keep=keep), size_bytes=original_bytes, macs=0, nats=None, why=str(error))
+        yield Route(proposal=cut, size_bytes=original_bytes, macs=0, nats=None, why=str(error))
         return
     overhead = max(0, original_bytes - module_bytes(bases.job.model))
+    if cut.keep < 1 and base.nats > best:
+        why, left = f"cutting {cut.cut} alone costs {base.nats:.2g} nats", module_bytes(base.model) + overhead
+        yield Route(proposal=cut, size_bytes=left, macs=base.macs, nats=None, why=why)
+        return
     timed = wanted.latency < 1
-    whole = [_uniform(bases, base, keep, overhead, activations=a, timed=timed) for a in (True, False)]
+    whole = [_uniform(bases, base, replace(cut, activations=a), overhead, timed=timed) for a in (True, False)]
     yield from whole
     smallest = min(route.size_bytes for route in whole)
     sizes = [size for size in (SIZES if wanted.anything else (wanted.size,)) if size * original_bytes < smallest]
     for activations in (True, False):
         for size in sizes:
-            proposal = Proposal(keep=keep, size=size, activations=activations)
+            proposal = replace(cut, size=size, activations=activations)
             found = _mixed(bases, base, proposal, original_bytes, overhead, timed=timed)
             yield found
             if found.nats is None:
                 break  # Still smaller is not possible either.
 
 
-def _uniform(bases: Bases, base: Base, keep: float, overhead: int, *, activations: bool, timed: bool) -> Route:
-    plan = uniform(base, activations=activations)
+def _uniform(bases: Bases, base: Base, proposal: Proposal, overhead: int, *, timed: bool) -> Route:
+    plan = uniform(base, activations=proposal.activations)
     network = apply(base.model, plan).eval()
     return Route(
-        proposal=Proposal(keep=keep, activations=activations),
+        proposal=proposal,
         size_bytes=coded_bytes(network, plan) + overhead,
         macs=base.macs,
         nats=bases.yardstick.nats(network),

@@ -14,6 +14,7 @@ from laconic.pipeline.job import Job
 from laconic.pipeline.kernels import Kernels
 from laconic.pipeline.routes import Route
 from laconic.report import LayerRow, Report, StepRow, Way
+from laconic.report.wording import is_share
 
 NAMED = 5
 
@@ -35,7 +36,7 @@ def tell(
         task=f"{job.task.score.name} on {_predictions(winner)} predictions of the evaluation data",
         target=job.target,
         budget=job.budget,
-        misses=tuple(map(str, winner.outcome.misses)),
+        misses=tuple(miss.said(share=is_share(job.task.score.name)) for miss in winner.outcome.misses),
         original=winner.original,
         compressed=winner.figures,
         steps=tuple(
