@@ -76,6 +76,10 @@ def not_a_number() -> nn.Module:
     return model
 
 
+def hollow() -> nn.Module:
+    return build().to("meta")
+
+
 def linear() -> nn.Module:
     return nn.Linear(16, 4)
 

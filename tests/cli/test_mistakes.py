@@ -209,6 +209,30 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     assert (tmp_path / "folder" / "notes").is_dir() and (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("distill", "nets:hollow", "nets:narrow"),
+        ("distill", "nets:build", "nets:hollow"),
+        ("quantize", "nets:hollow"),
+        ("factorize", "nets:hollow"),
+        ("price", "nets:hollow"),
+    ],
+)
+def test_a_model_whose_weights_were_never_loaded_is_said_by_every_command(
+    laconic: Laconic, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    out = () if command[0] == "price" else ("--out", tmp_path / "out")
+    ran = laconic(*command, "--data", "nets:task", *out)
+    assert ran.code == FAILED and "0.weight: is on the meta device, without values. Load the weights" in ran.line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_student_does_not_take_the_place_of_a_device(laconic: Laconic) -> None:
+    ran = laconic("distill", "nets:build", "nets:narrow", "--data", "nets:task", "--out", "/dev/null")
+    assert ran.code == FAILED and "/dev/null: is a device or the like" in ran.line
+
+
 def test_a_work_folder_that_cannot_be_written_is_said(laconic: Laconic, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ran = laconic(*GOOD, "--work", tmp_path / "file" / "below", "--out", tmp_path / "out")

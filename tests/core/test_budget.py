@@ -95,8 +95,9 @@ def test_a_budget_says_what_it_asks() -> None:
     budget = Budget(size="2 MB", macs="30 MMACs", latency=0.5, memory="1 GiB", drop=0.005)
     assert str(budget) == (
         "size <= 2,000,000 B, macs <= 30,000,000 MACs, latency <= 50% of the original, memory <= 1,073,741,824 B, "
-        "drop <= 0.50%"
+        "drop <= 0.005"
     )
+    assert Budget(drop=0.005).said(share=True) == "drop <= 0.5 points"
     assert str(Budget()) == "no limits"
 
 
@@ -115,8 +116,9 @@ def test_every_limit_that_is_not_met_is_named_with_its_figures() -> None:
     assert [str(miss) for miss in missed] == [
         "size: 300 B, at most 250 B allowed, 20.0% over",
         "latency: 3.3 ms, at most 3 ms allowed, 10.0% over",
-        "drop: 2.00% lost, at most 1.00% allowed",
+        "drop: 0.02 lost, at most 0.01 allowed",
     ]
+    assert missed[-1].said(share=True) == "drop: 2 points lost, at most 1 point allowed"
 
 
 def test_figures_that_are_not_limited_need_not_be_known() -> None:

@@ -42,6 +42,12 @@ def test_a_limit_cuts_the_last_batch():
     assert [len(a.logits) for a in answers(runner, task, limit=6)] == [4, 2]
 
 
+def test_inputs_that_are_no_numbers_are_blamed_on_the_data():
+    x, y = batches(1)[0]
+    with pytest.raises(DataError, match=r"Task\.evaluate: a batch holds NaN or infinity; expected finite inputs"):
+        list(answers(Scripted(lambda inputs: inputs[0]), Task(evaluate=[(x * torch.nan, y)])))
+
+
 def test_batches_are_run_one_by_one_as_they_are_asked_for():
     seen = []
     stream = answers(Scripted(lambda inputs: seen.append(1) or inputs[0]), Task(evaluate=batches()))

@@ -36,6 +36,6 @@ def test_a_gain_is_not_called_a_loss() -> None:
 
 def test_the_verdict_says_met_missed_or_without_budget() -> None:
     report = samples.digits()
-    assert verdict(report) == "The budget is met: size <= 25% of the original, latency <= 0.4 ms, drop <= 0.60%."
+    assert verdict(report) == "The budget is met: size <= 25% of the original, latency <= 0.4 ms, drop <= 0.6 points."
     assert verdict(samples.missed()).startswith("The budget is NOT met (2 limits missed): ")
     assert verdict(dataclasses.replace(report, budget=Budget())) == "No budget was set."

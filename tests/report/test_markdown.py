@@ -34,5 +34,5 @@ def test_no_text_of_the_report_becomes_html_or_formatting() -> None:
 
 
 def test_a_missed_budget_lists_what_was_missed() -> None:
-    assert "- drop: 1.67% lost" in to_markdown(samples.missed())
+    assert "- drop: 1.67 points lost" in to_markdown(samples.missed())
     assert "best attempt" in to_markdown(samples.missed())

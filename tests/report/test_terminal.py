@@ -43,7 +43,7 @@ def test_colour_only_repeats_what_the_words_say() -> None:
 def test_misses_and_warnings_are_listed() -> None:
     text = printed(samples.missed(), 120)
     assert "NOT met" in text
-    assert "- drop: 1.67% lost, at most 0.60% allowed" in text
+    assert "- drop: 1.67 points lost, at most 0.6 points allowed" in text
     assert "- Warning: The two layers" in text
 
 

@@ -316,6 +316,8 @@ def _check_file(path: Path) -> None:
     """Refuses a file that could not be written in the end."""
     if path.is_dir():
         raise ArtifactError(f"{path}: is a folder. Name a file, such as {path / 'student.safetensors'}.")
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path}: is a device or the like, and is not replaced. Name a file.")
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.absolute().parent).close()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from laconic.report import wording
 
 
 class Terminal:
@@ -25,7 +29,7 @@ class Terminal:
     def begin(self, stage: str) -> None:
         """Shows a stage as begun."""
         self._bar.start()
-        self._task = self._bar.add_task(stage, total=None, note="")
+        self._task = self._bar.add_task(wording.stage(stage), total=None, note="")
 
     def step(self, done: int, total: int, note: str) -> None:
         """Moves the bar."""
@@ -37,6 +41,6 @@ class Terminal:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Prints a line that stays."""
+        """Prints a line that stays, set apart from the stage that it belongs to."""
         if self.console.is_terminal:
-            self.console.print(text, highlight=False)
+            self.console.print(Padding(Text(text, style="dim"), (0, 0, 0, 2), expand=False))

@@ -46,8 +46,12 @@ class Miss:
     bound: float
 
     def __str__(self) -> str:
+        return self.said()
+
+    def said(self, *, share: bool = False) -> str:
+        """Says what was missed; `share`: the metric is a fraction that people read in points."""
         if self.name == "drop":
-            return f"drop: {self.measured:.2%} lost, at most {self.bound:.2%} allowed"
+            return f"drop: {_drop_said(self.measured, share)} lost, at most {_drop_said(self.bound, share)} allowed"
         over = f", {self.measured / self.bound - 1:.1%} over" if self.bound else ""
         printed = PRINTED[self.name]
         return f"{self.name}: {printed.format(self.measured)}, at most {printed.format(self.bound)} allowed{over}"
@@ -69,7 +73,7 @@ class Budget:
 
     Example:
         >>> print(Budget(size=0.25, latency="3 ms", drop="1 %"))
-        size <= 25% of the original, latency <= 3 ms, drop <= 1.00%
+        size <= 25% of the original, latency <= 3 ms, drop <= 0.01
     """
 
     size: float | str | Limit | None = None
@@ -122,6 +126,10 @@ class Budget:
         return written if self.allowed_drop is None else {**written, "drop": self.allowed_drop}
 
     def __str__(self) -> str:
+        return self.said()
+
+    def said(self, *, share: bool = False) -> str:
+        """Says the limits; `share`: the metric is a fraction that people read in points."""
         said = [
             f"{name} <= {100 * limit.value:.4g}% of the original"
             if limit.relative
@@ -129,8 +137,15 @@ class Budget:
             for name, limit in self.limits.items()
         ]
         if self.allowed_drop is not None:
-            said.append(f"drop <= {self.allowed_drop:.2%}")
+            said.append(f"drop <= {_drop_said(self.allowed_drop, share)}")
         return ", ".join(said) or "no limits"
+
+
+def _drop_said(amount: float, share: bool) -> str:
+    if not share:
+        return f"{amount:.4g}"
+    points = f"{100 * amount:.4g}"
+    return f"{points} point{'s' * (points != '1')}"
 
 
 def _base_unit(name: str) -> str:

@@ -32,6 +32,8 @@ def replacing(folder: Path, known: Collection[str]) -> Iterator[Path]:
         try:
             yield fresh
             _put(fresh, folder)
+        except ArtifactError as error:  # Names the place that people know, not the one it is written under.
+            raise ArtifactError(str(error).replace(str(fresh), str(folder))) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 

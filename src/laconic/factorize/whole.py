@@ -16,6 +16,7 @@ from laconic.calibrate import Evidence, Layer, LayerEvidence, calibrate, layers
 from laconic.core.edit import Swap
 from laconic.core.errors import ModelError, UsageError, invalid
 from laconic.core.plan import Plan
+from laconic.core.sound import check_weights
 from laconic.core.task import Task
 from laconic.factorize.activation_aware import ActivationAwareSVD
 from laconic.factorize.choice import Offer, cheapest
@@ -56,7 +57,7 @@ def factorize(
 
     Raises:
         UsageError: a number is outside its domain, a pattern matches nothing, or so much cannot be saved.
-        ModelError: no layer can be factorised.
+        ModelError: no layer can be factorised, or a weight is NaN or not there.
 
     Guarantees:
         No layer of the plan has more parameters, or needs more multiply-accumulates, than it had.
@@ -70,6 +71,7 @@ def factorize(
           0: replaced by two linear layers of rank 4
           2: replaced by two linear layers of rank 4
     """
+    check_weights(model, "factorize.model")
     _check(ratio, energy, rank, of)
     method = method or ActivationAwareSVD()
     free = dict(_free(model, keep))
@@ -124,10 +126,6 @@ def _free(model: nn.Module, keep: Sequence[str]) -> Iterator[tuple[str, tuple[Mo
         if not path or weight is None or not is_module(module) or any(fnmatch.fnmatch(path, p) for p in keep):
             continue
         if paths[id(module)] == 1 and owners[id(weight)] == 1 and f"{path}.weight" in known:
-            if not bool(weight.isfinite().all()):
-                raise ModelError(
-                    f"{path}.weight: holds NaN or infinity; expected finite weights. Check the checkpoint."
-                )
             yield path, (module, known[f"{path}.weight"])
 
 

@@ -52,7 +52,8 @@ def answers(runner: Runner, task: Task, *, part: str = "evaluate", limit: int | 
         limit: at most so many samples.
 
     Raises:
-        DataError: the part is empty, or the model refuses a batch; the message has part, shapes and the model's words.
+        DataError: the part is empty, a batch holds NaN, or the model refuses one; the message has part, shapes and the
+            model's words.
         ModelError: the model answers with NaN or infinity.
     """
     for batch in task.batches(part, limit=limit):
@@ -70,6 +71,8 @@ def _logits(runner: Runner, batch: Batch, part: str) -> Tensor:
             "Check the shapes and types that the loader yields against what the model expects."
         ) from error
     if bool(logits.isnan().any()) or bool((logits == torch.inf).any()):
+        if not all(bool(x.isfinite().all()) for x in batch.inputs):
+            raise DataError(f"Task.{part}: a batch holds NaN or infinity; expected finite inputs. Check the data set.")
         raise ModelError(
             f"{runner.name}: the answer to a batch of Task.{part} holds NaN or infinity; expected finite logits. "
             "Check the weights and the number format (float16 overflows above 65504)."

@@ -28,10 +28,12 @@ def verdict(report: Report) -> str:
     """Says in one sentence whether the budget holds."""
     if not report.limited:
         return "No budget was set."
+    score = report.original.score
+    budget = report.budget.said(share=score is not None and wording.is_share(score.metric))
     if report.met:
-        return f"The budget is met: {report.budget}."
+        return f"The budget is met: {budget}."
     count = len(report.misses)
-    return f"The budget is NOT met ({count} limit{'s' * (count > 1)} missed): {report.budget}."
+    return f"The budget is NOT met ({count} limit{'s' * (count > 1)} missed): {budget}."
 
 
 def _size(original: Figures, compressed: Figures) -> str:

@@ -31,7 +31,7 @@ def to_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(byte_size=wording.byte_size, short_list=SHORT_LIST)
+    environment.globals.update(byte_size=wording.byte_size, short_list=SHORT_LIST, stage_words=wording.stage)
     return environment.get_template("page.html.jinja").render(
         report=report,
         headline=headline(report),

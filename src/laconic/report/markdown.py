@@ -51,7 +51,7 @@ def literal(text: str) -> str:
 
 
 def _opening(report: Report) -> str:
-    about = f"{report.model}. Measured on {report.task}, as it runs in {report.target}."
+    about = f"{report.model}. Measured: {report.task}, as it runs in {report.target}."
     lines = [f"# {literal(headline(report))}\n", f"**{literal(report.title)}**. {literal(about)}\n"]
     lines.append(f"**{literal(verdict(report))}**\n")
     lines += [_listed(report.misses)] if report.misses else []
@@ -110,7 +110,7 @@ def _layers(report: Report) -> str:
 
 
 def _facts(report: Report) -> str:
-    seconds = paired((stage, f"{seconds:,.1f} s") for stage, seconds in report.seconds)
+    seconds = paired((wording.stage(stage), f"{seconds:,.1f} s") for stage, seconds in report.seconds)
     parts = (("Versions and machine", paired(report.facts)), ("Time of each stage", seconds))
     return "\n".join(f"### {title}\n\n{listed}" for title, listed in parts if listed)
 

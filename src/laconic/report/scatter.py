@@ -193,7 +193,7 @@ def _shade(figure: go.Figure, cost: float | None, score: float | None, frame: _F
 
 def _cost_line(figure: go.Figure, cost: float, words: str, frame: _Frame) -> None:
     figure.add_shape(x0=cost, x1=cost, y0=frame.bottom, y1=frame.top, **_LINE)
-    anchor = "left" if cost < 0.6 * frame.right else "right"
+    anchor = "left" if cost < 0.42 * frame.right else "right"  # On a narrow screen the words fill more than half.
     figure.add_annotation(
         x=cost, y=frame.top, yanchor="bottom", xanchor=anchor, xshift=-2, text=f"budget: {words}", **_WORDS
     )

@@ -27,12 +27,12 @@ def summary(report: Report) -> RenderableType:
     met = "green" if report.met else "bold red"
     return Group(
         Text(headline(report), style="bold"),
-        Text(f"{report.title}. Measured on {report.task}; {report.target}.", style="dim"),
+        Text(f"{report.title}. Measured: {report.task}; {report.target}.", style="dim"),
         comparison(rows(report.original, report.compressed)),
         Text(RANGES, style="dim"),
         Text(verdict(report), style=met if report.limited else ""),
         *(
-            _item(f"{done}: {size}, {macs} multiply-adds, {nats}", "dim")
+            _item(f"{done}: {size} of weights, {macs} multiply-adds, {nats}", "dim")
             for done, size, macs, nats in step_rows(report)
         ),
         *(_item(miss, "red") for miss in report.misses),

@@ -124,6 +124,28 @@ def score_change(difference: float, metric: str) -> str:
     return ("+" if difference > 0 else "") + significant(difference, 4)
 
 
+STAGES = {
+    "original": "export and measure the original",
+    "evidence": "observe every layer on the data",
+    "routes": "price the ways to the budget",
+    "plan": "compress and export",
+    "recover": "learn from the original",
+    "measure": "measure beside the original",
+    "result": "write the artifact and the report",
+}
+
+
+def stage(name: str) -> str:
+    """Says the name of a stage's folder.
+
+    Example:
+        >>> stage("evidence"), stage("w8a8/recover"), stage("distill")
+        ('observe every layer on the data', 'w8a8: learn from the original', 'distill')
+    """
+    attempt, slash, last = name.rpartition("/")
+    return f"{attempt}{': ' if slash else ''}{STAGES.get(last, last)}"
+
+
 def shortened(name: str, length: int) -> str:
     """Cuts the middle out of a long name: both ends of a layer's path tell it apart.
 
