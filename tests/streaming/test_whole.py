@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from laconic.calibrate import Encoder, Layer, LayerEvidence, calibrate
+from laconic.calibrate import Encoder, Layer, LayerEvidence, calibrate, layers
 from laconic.core.coding import Coding
-from laconic.core.errors import ArtifactError, ModelError, UsageError
+from laconic.core.errors import ArtifactError, DataError, ModelError, UsageError
 from laconic.core.files import write_tensors
 from laconic.core.plan import Plan
 from laconic.core.task import Task
@@ -272,3 +272,24 @@ def test_weights_that_are_not_finite_are_named_by_their_block(tmp_path: Path) ->
         stream(on_meta(), tmp_path / "original", language_task(), FOUR, tmp_path / "small")
     assert [part.path for part in Streamed.open(tmp_path / "small").parts] == ["layers.0", "layers.1"]
     assert Plan.load(tmp_path / "small" / "block-00000").recodes
+
+
+def test_without_data_every_weight_is_coded_by_itself_and_it_goes_on_too(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(StopHereError):
+        stream(on_meta(), checkpoint, None, Watching("layers.2.up.weight"), tmp_path / "small")
+    technique = Watching()
+    found = stream(on_meta(), checkpoint, None, technique, tmp_path / "small")
+    assert "layers.1.q.weight" not in technique.seen and not any(technique.seen.values())
+    small = dict(found.load(on_meta()).named_parameters())
+    for layer in layers(decoder()):
+        weight = dict(decoder().named_parameters())[layer.parameter]
+        assert torch.equal(small[layer.parameter], FOUR.encode(weight, layer).decode()), layer.parameter
+    assert {part.error for part in found.parts} == {None} and found.done
+    write_checkpoint(decoder(tied=True), tmp_path / "tied")
+    tied = stream(on_meta(tied=True), tmp_path / "tied", None, FOUR, tmp_path / "small tied").load(on_meta(tied=True))
+    assert tied.head.weight is tied.embed.weight
+
+
+def test_a_batch_that_the_model_refuses_is_shown(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Decoder refuses a batch with inputs of shape \[1, 2\] \(int64\): index out"):
+        stream(on_meta(), checkpoint, Task(evaluate=[torch.tensor([[1, 99]])]), FOUR, tmp_path / "small")

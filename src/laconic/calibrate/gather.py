@@ -119,12 +119,17 @@ def _answer(model: nn.Module, task: Task, batch: Batch) -> Tensor:
     except LaconicError:
         raise
     except Exception as error:  # Whatever a model raises: the user needs to see which batch it was.
-        shapes = " and ".join(f"shape {list(x.shape)} ({str(x.dtype).removeprefix('torch.')})" for x in batch.inputs)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DataError(
-            f"Task.calibrate: {type(model).__name__} refuses a batch with inputs of {shapes}: {reason}. Check what the "
-            "loader yields against what the model expects."
-        ) from error
+        raise refused("Task.calibrate", model, batch, error) from error
+
+
+def refused(where: str, model: nn.Module, batch: Batch, error: Exception) -> DataError:
+    """Returns the error for a batch on which a model fails."""
+    shapes = " and ".join(f"shape {list(x.shape)} ({str(x.dtype).removeprefix('torch.')})" for x in batch.inputs)
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return DataError(
+        f"{where}: {type(model).__name__} refuses a batch with inputs of {shapes}: {reason}. Check what the loader "
+        "yields against what the model expects."
+    )
 
 
 def _expect_finite(logits: Tensor, model: nn.Module) -> None:

@@ -38,6 +38,7 @@ from laconic.cli.options import (
 )
 from laconic.cli.pruning import prune
 from laconic.cli.recipe import read_recipe
+from laconic.cli.streaming import stream
 from laconic.cli.teach import Lessons, followed, soft_labels, teach
 from laconic.cli.weights import factorize, price, quantize, sparsify
 from laconic.core.budget import Budget
@@ -295,7 +296,22 @@ def verify(
     print(f"{found.samples} test vectors agree: largest difference {found.max_error:.2%} of the outputs' range.")
 
 
-ALL = (demo, advise, compress, prune, quantize, sparsify, factorize, price, distill, bench, report, inspect, verify)
+ALL = (
+    demo,
+    advise,
+    compress,
+    prune,
+    quantize,
+    sparsify,
+    factorize,
+    price,
+    stream,
+    distill,
+    bench,
+    report,
+    inspect,
+    verify,
+)
 
 
 def artifact_in(path: Path) -> Path:

@@ -38,7 +38,7 @@ def function_named(spec: str, what: str) -> Callable[[], Any]:
     except LaconicError:
         raise
     except Exception as error:
-        raise UsageError(f"{what}: module {module_name!r} cannot be imported ({_one_line(error)}).") from error
+        raise UsageError(f"{what}: module {module_name!r} cannot be imported ({one_line(error)}).") from error
     finally:
         sys.path.pop(0)
     function = getattr(module, name, None)
@@ -55,7 +55,7 @@ def called(spec: str, what: str) -> Any:
     except LaconicError:
         raise
     except Exception as error:
-        raise UsageError(f"{what}: {spec} failed ({_one_line(error)}).") from error
+        raise UsageError(f"{what}: {spec} failed ({one_line(error)}).") from error
 
 
 def load_model(spec: str, weights: Path | None) -> nn.Module:
@@ -91,7 +91,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "torch.save(model.state_dict(), path), or as safetensors."
         ) from error
     except Exception as error:
-        raise ArtifactError(f"{path}: damaged, not readable as a checkpoint ({_one_line(error)}).") from error
+        raise ArtifactError(f"{path}: damaged, not readable as a checkpoint ({one_line(error)}).") from error
     return _state_in(found, path)
 
 
@@ -108,7 +108,7 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     try:
         differences = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        detail = str(error).splitlines()[1:2] or [_one_line(error)]
+        detail = str(error).splitlines()[1:2] or [one_line(error)]
         raise ModelError(f"{path}: does not fit the model: {detail[0].strip()}") from error
     # Tied weights are stored once, so a key is missing only if no other name of its tensor was given.
     given = {held.data_ptr() for name, held in model.state_dict(keep_vars=True).items() if name in state}
@@ -150,7 +150,7 @@ def _checked_task(arguments: dict[str, Any]) -> Task:
     try:
         return Task(**arguments)
     except TypeError as error:
-        raise UsageError(f"DATA: {_one_line(error).replace('Task.__init__()', 'Task')}.") from error
+        raise UsageError(f"DATA: {one_line(error).replace('Task.__init__()', 'Task')}.") from error
 
 
 def _task_of_arrays(folder: Path, *, metric: str, batch_size: int) -> Task:
@@ -176,13 +176,14 @@ def _array(path: Path) -> np.ndarray[Any, Any]:
         names = ", ".join(f"{name}.npy" for name in ARRAYS)
         raise DataError(f"{path}: is missing; a folder of data holds {names}.") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable as a plain .npy array ({_one_line(error)}).") from error
+        raise DataError(f"{path}: not readable as a plain .npy array ({one_line(error)}).") from error
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise DataError(f"{path}: holds {array.dtype} of shape {list(array.shape)}; expected numbers, a row a sample.")
     # float64 is what NumPy saves by default and what no network expects.
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Returns an error's kind and the first line of what it says."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0].rstrip('.')}" if text else type(error).__name__

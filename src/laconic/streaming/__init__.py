@@ -2,6 +2,7 @@
 
 from laconic.streaming.shards import Shards
 from laconic.streaming.streamed import Part, Streamed
+from laconic.streaming.structure import structure
 from laconic.streaming.whole import stream
 
-__all__ = ["Part", "Shards", "Streamed", "stream"]
+__all__ = ["Part", "Shards", "Streamed", "stream", "structure"]

@@ -144,7 +144,7 @@ def _stored_name(key: int, uses: list[Use], prefix: str, shards: Shards) -> str 
         if uses[0][2] in uses[0][1]._buffers:
             raise ModelError(
                 f"stream: the buffer {names[0]} is in no file and not in memory; expected either. "
-                "Build the model under accelerate.init_empty_weights(include_buffers=False)."
+                "Build the model by laconic.streaming.structure(...), which leaves buffers where they are."
             )
         shards.read(names[:1])  # Says what is missing.
     return stored
@@ -174,3 +174,9 @@ def as_stored(module: nn.Module, types: Mapping[str, torch.dtype]) -> nn.Module:
         if name in types:
             _hold(uses, tensor.detach().to(types[name]))
     return module
+
+
+def bytes_in_checkpoint(part: nn.Module, types: Mapping[str, torch.dtype]) -> int:
+    """Returns the bytes of a part's tensors as they are in the files."""
+    tensors = dict(part.named_parameters()) | dict(part.named_buffers())
+    return sum(tensors[name].numel() * dtype.itemsize for name, dtype in types.items())

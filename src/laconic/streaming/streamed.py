@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -13,7 +13,7 @@ from torch import nn
 from laconic.core.errors import ArtifactError
 from laconic.core.files import read_json, write_json
 from laconic.core.plan import Plan
-from laconic.core.state import load_state
+from laconic.core.state import load_state, save_state
 from laconic.streaming.parts import around, blocks_of, in_memory
 
 FORMAT = 1
@@ -31,7 +31,7 @@ class Part:
         size_bytes: of its files.
         original_bytes: of its tensors in the checkpoint.
         error: the change of the block's answers on the calibration data, `|y' - y|^2 / |y|^2`, both for the inputs that
-            the compressed model gives it; None around the blocks.
+            the compressed model gives it; None around the blocks, and where there was no data.
     """
 
     path: str
@@ -90,6 +90,26 @@ class Streamed:
         parts = [vars(part) for part in self.parts]
         content: dict[str, Any] = {"format": FORMAT, "blocks": self.blocks, "settings": self.settings}
         write_json(self.folder / MANIFEST, {**content, "parts": parts, "done": self.done})
+
+    def finished(
+        self, path: str, folder: str, part: nn.Module, plan: Plan, *, original_bytes: int, error: float | None
+    ) -> Self:
+        """Writes a part, and returns the description with it.
+
+        Args:
+            path: of the block; empty: everything around the blocks, which is the last.
+            folder: in which it is to lie.
+            part: with the weights that the plan says, in the types of the checkpoint.
+            plan: what was done to it.
+            original_bytes: as in `Part`.
+            error: likewise.
+        """
+        save_state(self.folder / folder, part, plan)
+        written = sum(file.stat().st_size for file in (self.folder / folder).iterdir())
+        found = Part(path=path, folder=folder, size_bytes=written, original_bytes=original_bytes, error=error)
+        state = replace(self, parts=(*self.parts, found), done=not path)
+        state.save()
+        return state
 
     @property
     def size_bytes(self) -> int:

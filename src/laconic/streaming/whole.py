@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.calibrate import Encoder, LayerEvidence
+from laconic.calibrate.gather import refused
 from laconic.calibrate.parts import evidence_of
 from laconic.calibrate.recorder import Recorder
 from laconic.calibrate.untouched import untouched
@@ -23,14 +23,14 @@ from laconic.calibrate.weights import Weights
 from laconic.core.errors import ArtifactError, LaconicError, ModelError, invalid
 from laconic.core.files import sha256
 from laconic.core.plan import PLAN_FILE, Plan
-from laconic.core.state import save_state
 from laconic.core.task import Batch, Task
 from laconic.streaming.activations import Activations
 from laconic.streaming.coding import Techniques, carry_out, coded, coded_block, preferred_of
-from laconic.streaming.parts import around, as_stored, blocks_of, filled, path_of_blocks
+from laconic.streaming.parts import around, as_stored, blocks_of, bytes_in_checkpoint, filled, path_of_blocks
 from laconic.streaming.rehearsal import AllSeen, Call, Rehearsal, carried
 from laconic.streaming.shards import Shards
-from laconic.streaming.streamed import MANIFEST, OUTER, Part, Streamed
+from laconic.streaming.streamed import MANIFEST, OUTER, Streamed
+from laconic.streaming.unseen import stream_unseen
 
 ACTIVATIONS, BEFORE = "activations", "before"
 
@@ -38,7 +38,7 @@ ACTIVATIONS, BEFORE = "activations", "before"
 def stream(
     model: nn.Module,
     checkpoint: str | Path,
-    task: Task,
+    task: Task | None,
     technique: Encoder | Mapping[str, Encoder | None],
     out: str | Path,
     *,
@@ -58,7 +58,8 @@ def stream(
     Args:
         model: on the meta device, buffers that are in no file in memory; left untouched.
         checkpoint: folder of safetensors files, with an index as Hugging Face writes it or without.
-        task: its `calibrate` data is read, in the same order each time, without labels.
+        task: its `calibrate` data is read, in the same order each time, without labels. None: nothing is run, every
+            weight is coded for itself, and the blocks may be called in any way.
         technique: codes every weight; or patterns of parameters' names -> technique, None: as it is; the first match
             counts, and what none matches stays as it is.
         out: folder to write; holds a folder a part.
@@ -92,12 +93,16 @@ def stream(
     """
     if samples < 1:
         raise invalid("stream.samples", samples, "a whole number of at least 1")
+    if in_order and task is None:
+        raise invalid("stream.in_order", in_order, "False where there is no task", "Pass a Task with calibration data.")
     path, techniques = path_of_blocks(model, blocks), Techniques.of(technique)
     techniques.check(name for name, _ in model.named_parameters(remove_duplicate=False))
     shards = Shards.of(Path(checkpoint))
     settings = _digest(path, techniques, in_order, shards, task, samples)
     state = _begun(Path(out), path, settings)
-    if not state.done:
+    if not state.done and task is None:
+        state = stream_unseen(model, shards, techniques, state, tell or (lambda part: None))
+    elif not state.done and task is not None:
         work = _Work(model, shards, task, techniques, samples, in_order, tell or (lambda part: None), state)
         work.run()
         state = work.state
@@ -146,8 +151,14 @@ class _Work:
         """Lets the model's own code run around its blocks."""
         count = len(list(self.model.get_submodule(self.state.blocks).children()))
         self.rehearsal = Rehearsal(count, pattern, last)
-        with contextlib.suppress(AllSeen):
+        try:
             self.task.call(outer, batch)
+        except AllSeen:
+            pass
+        except LaconicError:
+            raise
+        except Exception as error:  # Whatever a model raises: the user needs to see which batch it was.
+            raise refused("stream.task", self.model, batch, error) from error
         if len(self.rehearsal.calls) < (1 if pattern is None else count):
             raise ModelError(
                 f"stream: {self.state.blocks} are not all called; expected each once. Name others: blocks=."
@@ -206,7 +217,7 @@ class _Work:
     def _block(self, path: str, block: nn.Module, inputs: Activations, outputs: Activations, folder: str) -> None:
         prefix = f"{path}."
         block, types = filled(block, prefix, self.shards)
-        size = _bytes(block, types)
+        size = bytes_in_checkpoint(block, types)
         try:
             plan = coded_block(block, prefix, inputs, self.techniques, in_order=self.in_order)
         except LaconicError as error:
@@ -228,7 +239,7 @@ class _Work:
         """Codes what comes after the blocks, for what these answer."""
         outer, types = self._outer()
         carry_out(outer, before)
-        size = _bytes(outer, types)
+        size = bytes_in_checkpoint(outer, types)
         last = (finals.read(place) for place in range(len(finals)))
         seen = self._seen(outer, zip(self._batches(), last, strict=True), pattern)
         plan = before + coded(outer, "", seen, self.techniques, leave={edit.parameter for edit in before.recodes})
@@ -236,19 +247,8 @@ class _Work:
         self._finish("", OUTER, as_stored(outer, types), plan, size, None)
 
     def _finish(self, path: str, folder: str, part: nn.Module, plan: Plan, size: int, error: float | None) -> None:
-        place = self.state.folder / folder
-        save_state(place, part, plan)
-        written = sum(file.stat().st_size for file in place.iterdir())
-        found = Part(path=path, folder=folder, size_bytes=written, original_bytes=size, error=error)
-        self.state = replace(self.state, parts=(*self.state.parts, found), done=not path)
-        self.state.save()
+        self.state = self.state.finished(path, folder, part, plan, original_bytes=size, error=error)
         self.tell(path)
-
-
-def _bytes(part: nn.Module, types: Mapping[str, torch.dtype]) -> int:
-    """Bytes of a part's tensors as they are in the checkpoint."""
-    tensors = dict(part.named_parameters()) | dict(part.named_buffers())
-    return sum(tensors[name].numel() * dtype.itemsize for name, dtype in types.items())
 
 
 def _begun(out: Path, blocks: str, settings: str) -> Streamed:
@@ -272,12 +272,14 @@ def _begun(out: Path, blocks: str, settings: str) -> Streamed:
     return begun
 
 
-def _digest(blocks: str, techniques: Techniques, in_order: bool, shards: Shards, task: Task, samples: int) -> str:
+def _digest(
+    blocks: str, techniques: Techniques, in_order: bool, shards: Shards, task: Task | None, samples: int
+) -> str:
     """SHA-256 over all that decides what comes out."""
     files = {path: path.stat().st_size for path in dict.fromkeys(shards.files.values()) if path.exists()}
     content = hashlib.sha256()
     content.update(repr((blocks, techniques, in_order, [(p.name, size) for p, size in files.items()])).encode())
-    for batch in task.batches("calibrate", limit=samples):
+    for batch in () if task is None else task.batches("calibrate", limit=samples):
         for tensor in batch.inputs:
             content.update(repr((tensor.shape, tensor.dtype)).encode())
             content.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
