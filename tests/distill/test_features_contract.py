@@ -11,11 +11,13 @@ from laconic.distill import (
     AttendedLayers,
     AttentionMaps,
     AttentionTransfer,
+    ChannelCorrelation,
     ChannelDistributions,
     Contrastive,
     ContrastiveMemory,
     CorrelationCongruence,
     CosineFeatures,
+    FactorTransfer,
     FeatureLoss,
     Gram,
     LearnedLoss,
@@ -34,7 +36,7 @@ from laconic.distill import (
 
 Loss = FeatureLoss | LearnedLoss
 SHAPES = {ValueRelations: (6, 5, 4), AttentionMaps: (6, 2, 3, 3), CosineFeatures: (6, 5, 4)}
-MAPS = (AttentionTransfer, Gram, NeuronSelectivity, ChannelDistributions, PositionAffinity)
+MAPS = (AttentionTransfer, Gram, NeuronSelectivity, ChannelDistributions, PositionAffinity, ChannelCorrelation)
 SAMPLES = (
     SimilarityPreserving,
     RelationalDistance,
@@ -44,7 +46,15 @@ SAMPLES = (
     Contrastive,
     ContrastiveMemory,
 )
-NEVER_ZERO = (Variational, Contrastive, ContrastiveMemory, Review, ActivationBoundaries, LogarithmicFeatures)
+NEVER_ZERO = (
+    Variational,
+    Contrastive,
+    ContrastiveMemory,
+    Review,
+    ActivationBoundaries,
+    LogarithmicFeatures,
+    FactorTransfer,
+)
 OVER_THE_BATCH = (Review, AttendedLayers, LogarithmicFeatures)
 """Batch normalisation, logarithms, and errors over the mean square of a batch."""
 

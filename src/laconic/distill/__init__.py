@@ -12,6 +12,7 @@ from laconic.distill.attention_transfer import AttentionTransfer
 from laconic.distill.beams import Beams
 from laconic.distill.binary_soft_labels import BinarySoftLabels
 from laconic.distill.by_gap import ByGap
+from laconic.distill.channel_correlation import ChannelCorrelation
 from laconic.distill.channel_distributions import ChannelDistributions
 from laconic.distill.class_consistency import ClassConsistency
 from laconic.distill.confidence_temperature import ConfidenceTemperature
@@ -26,6 +27,7 @@ from laconic.distill.dist import Dist
 from laconic.distill.each_head import EachHead
 from laconic.distill.each_teacher import EachTeacher
 from laconic.distill.ensemble import Ensemble
+from laconic.distill.factor_transfer import FactorTransfer
 from laconic.distill.feature import FeatureLoss, LearnedLoss
 from laconic.distill.fitted_weights import fitted_weights
 from laconic.distill.flow import Flow
@@ -49,6 +51,7 @@ from laconic.distill.pair import Pair
 from laconic.distill.pairing import pair_layers
 from laconic.distill.path_balance import PathBalance
 from laconic.distill.position_affinity import PositionAffinity
+from laconic.distill.prime_aware import PrimeAware
 from laconic.distill.probabilistic_transfer import ProbabilisticTransfer
 from laconic.distill.probability_shift import ProbabilityShift
 from laconic.distill.ramp import Ramp
@@ -109,6 +112,9 @@ FEATURES: tuple[type[FeatureLoss | LearnedLoss], ...] = (
     PositionAffinity,
     ActivationBoundaries,
     LogarithmicFeatures,
+    ChannelCorrelation,
+    PrimeAware,
+    FactorTransfer,
     ValueRelations,
     AttentionMaps,
 )
@@ -126,6 +132,7 @@ __all__ = [
     "Beams",
     "BinarySoftLabels",
     "ByGap",
+    "ChannelCorrelation",
     "ChannelDistributions",
     "ClassConsistency",
     "ConfidenceTemperature",
@@ -141,6 +148,7 @@ __all__ = [
     "EachTeacher",
     "Ensemble",
     "Explanation",
+    "FactorTransfer",
     "FeatureLoss",
     "Flow",
     "FocalTemperature",
@@ -161,6 +169,7 @@ __all__ = [
     "Pair",
     "PathBalance",
     "PositionAffinity",
+    "PrimeAware",
     "ProbabilisticTransfer",
     "ProbabilityShift",
     "Ramp",
