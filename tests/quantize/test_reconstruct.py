@@ -15,6 +15,7 @@ from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.quantize import BlockReconstruction, CompensatedRounding, RoundToNearest, quantize
 from laconic.quantize.reconstruct_blocks import blocks
+from laconic.solve import code_in_order
 
 QUICK = BlockReconstruction(steps=150, batch=32)
 
@@ -134,7 +135,18 @@ def test_quantize_reconstructs_when_asked() -> None:
     plain = quantize(trained(), TASK, bits=2, evidence=evidence)
     assert plain == compensated()
     learnt = quantize(trained(), TASK, bits=2, evidence=evidence, reconstruct=True)
-    assert learnt == BlockReconstruction().improve(trained(), plain, TASK)
+    assert learnt == BlockReconstruction().improve(trained(), plain, TASK, encode=CompensatedRounding(bits=2).encode)
+
+
+@torch.no_grad()
+def test_weights_outside_of_blocks_are_fitted_to_what_the_blocks_then_give_them() -> None:
+    encode = CompensatedRounding(bits=2).encode
+    start = code_in_order(trained(), compensated(), TASK, encode)
+    left, fitted = QUICK.improve(trained(), start, TASK), QUICK.improve(trained(), start, TASK, encode=encode)
+    wanted = trained()(UNSEEN)
+    before, after = (float((apply(trained(), plan)(UNSEEN) - wanted).square().mean()) for plan in (left, fitted))
+    assert after < 0.9 * before
+    assert {edit for edit in left if edit.where.startswith("body.")} <= set(fitted)
 
 
 def test_another_seed_draws_other_samples() -> None:

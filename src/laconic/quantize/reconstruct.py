@@ -22,6 +22,8 @@ from laconic.core.plan import Plan
 from laconic.core.task import Batch, Task
 from laconic.quantize.reconstruct_blocks import blocks
 from laconic.quantize.reconstruct_learning import Lesson, Samples
+from laconic.solve import code_in_order
+from laconic.solve.in_order import Encode
 from laconic.solve.lockstep import Lockstep
 
 
@@ -61,7 +63,7 @@ class BlockReconstruction:
 
     steps: int = 400
     batch: int = 32
-    rate: float = 0.03
+    rate: float = 0.06
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,13 +75,17 @@ class BlockReconstruction:
         if not self.rate > 0:
             raise invalid("quantize.BlockReconstruction.rate", self.rate, "a positive number")
 
-    def improve(self, model: nn.Module, plan: Plan, task: Task, *, samples: int = 1024) -> Plan:
+    def improve(
+        self, model: nn.Module, plan: Plan, task: Task, *, encode: Encode | None = None, samples: int = 1024
+    ) -> Plan:
         """Returns the plan with better codes for the weights inside blocks, and with their vectors.
 
         Args:
             model: the original, left untouched.
             plan: what is done to it, for example by `CompensatedRounding`.
             task: its `calibrate` data is read, without labels.
+            encode: codes every other weight of the plan anew, for what the blocks then give it, and corrects statistics
+                and biases (`laconic.solve.code_in_order`); None: they stay as they were for the blocks before.
             samples: at most so many are read.
 
         Raises:
@@ -99,7 +105,11 @@ class BlockReconstruction:
             for side in (model, changed):
                 stack.enter_context(_stopping(side, paths, walk, steps))
             steps.run([partial(_answer, side, task, batch) for side in (model, changed) for batch in batches])
-        return _replaced(plan, walk.found)
+        learnt = _replaced(plan, walk.found)
+        if encode is None or not walk.found:
+            return learnt
+        coded = {edit.parameter for edit in plan.recodes}
+        return code_in_order(model, learnt, task, encode, parameters=coded, settled=walk.found, samples=samples)
 
 
 @dataclass

@@ -21,9 +21,9 @@ HELD_BACK = 4  # Every so many samples, one is held back to see whether what was
 SHARE = 0.05  # Of a step that a weight stands away from its code at first; at zero it could not be moved.
 STRETCH = 0.1  # How far the sigmoid is stretched over both ends, so that it comes to rest at them.
 WARM_UP = 0.2  # Share of the steps before weights are drawn to either code.
-STRENGTH = 0.3  # Of that draw, beside an error that is a share of the outputs' energy.
+STRENGTH = 3.0  # Of that draw, beside an error that is a share of the outputs' energy.
 SHARPNESS = (20.0, 2.0)  # Of that draw, from first to last: at first only those near the middle are left alone.
-FLOAT_RATE = 1e-3  # At which scales (in logarithms) and the floats beside them learn.
+FLOAT_RATE = 3e-3  # At which scales (in logarithms) and the floats beside them learn.
 
 
 @final

@@ -53,7 +53,8 @@ def quantize(
             statistics and biases take back what remains. Much nearer to the original at few bits, but holds the
             activations of all samples at once.
         reconstruct: then learn the rounding inside residual and transformer blocks on what these answer
-            (`BlockReconstruction`); takes a few hundred training steps a block.
+            (`BlockReconstruction`), and fit what is not in a block to what they then give it; takes a few hundred
+            training steps a block.
         evidence: of an earlier `calibrate`.
         graph: of an earlier `capture`.
 
@@ -79,7 +80,7 @@ def quantize(
         plan += Plan.of(rounding.edits(model, graph or _captured(model, task), evidence))
     if in_order:
         plan = code_in_order(model, plan, task, technique.encode)
-    return BlockReconstruction().improve(model, plan, task) if reconstruct else plan
+    return BlockReconstruction().improve(model, plan, task, encode=technique.encode) if reconstruct else plan
 
 
 def _known(model: nn.Module, evidence: Evidence) -> dict[str, Layer]:

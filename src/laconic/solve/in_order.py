@@ -37,6 +37,7 @@ def code_in_order(
     encode: Encode,
     *,
     parameters: Collection[str] | None = None,
+    settled: Collection[str] = (),
     samples: int = 1024,
 ) -> Plan:
     """Adds to a plan the coding of one layer after the other, each for the inputs that the changed model gives it.
@@ -58,6 +59,7 @@ def code_in_order(
         encode: `(weight, layer, evidence) -> coding`.
         parameters: which weights may be coded; None: all. Those of linear layers and convolutions are that run exactly
             once, own their weight, and pad with zeros if at all; a caller codes the rest as it sees fit.
+        settled: which weights and biases stay as the plan has them, whatever `parameters` says.
         samples: at most so many are read.
 
     Raises:
@@ -73,7 +75,7 @@ def code_in_order(
     with ExitStack() as stack:
         for side in (model, changed):
             stack.enter_context(untouched(side, gradients=False, seed=0))
-        places = _places(model, changed, _called_once(model, task, batches[0]), parameters)
+        places = _places(model, changed, _called_once(model, task, batches[0]), parameters, settled)
         walk = _Walk(dict(model.named_modules()), dict(changed.named_modules()), places.coded, encode)
         steps = Lockstep(walk.at)
         for side in (model, changed):
@@ -166,7 +168,13 @@ def _called_once(model: nn.Module, task: Task, batch: Batch) -> list[str]:
     return [path for path, times in calls.items() if times == 1]
 
 
-def _places(model: nn.Module, changed: nn.Module, once: Collection[str], parameters: Collection[str] | None) -> _Places:
+def _places(
+    model: nn.Module,
+    changed: nn.Module,
+    once: Collection[str],
+    parameters: Collection[str] | None,
+    settled: Collection[str],
+) -> _Places:
     known = {layer.parameter: layer for layer in layers(model)}
     holders = Counter(id(p) for module in model.modules() for p in module._parameters.values())
     modules, others = dict(model.named_modules()), dict(changed.named_modules())
@@ -177,10 +185,12 @@ def _places(model: nn.Module, changed: nn.Module, once: Collection[str], paramet
         if multiplies_plainly(modules[path])
         and holders[id(modules[path].weight)] == 1
         and (parameters is None or f"{path}.weight" in parameters)
+        and f"{path}.weight" not in settled
         and known[f"{path}.weight"].matrix_shape[2] <= FULL
     }
     norms = [path for path in same if isinstance(modules[path], _BatchNorm) and modules[path].running_mean is not None]
-    biases = [path for path in same if isinstance(modules[path], MULTIPLYING) and modules[path].bias is not None]
+    biased = [path for path in same if isinstance(modules[path], MULTIPLYING) and modules[path].bias is not None]
+    biases = [path for path in biased if f"{path}.bias" not in settled]
     return _Places(coded, tuple(norms), tuple(biases))
 
 
