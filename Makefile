@@ -1,5 +1,6 @@
 # make install | demo | test | lint | check (lint and test: exactly what CI runs) | format | zoo (big models, slow)
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -20,7 +21,7 @@ demo: install
 	$(BIN)/laconic demo
 
 test: install
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope
 
 lint: install
 	$(BIN)/ruff format --check .

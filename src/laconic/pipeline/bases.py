@@ -70,6 +70,7 @@ class Base:
             measure=MEASURED_OFFERS,
             samples=HELD_BACK,
             graph=self.graph,
+            progress=self.job.progress.step,
         )
 
     @cached_property

@@ -17,6 +17,7 @@ from laconic.pipeline.attempt import FIGURES, MODEL
 from laconic.pipeline.bases import Bases
 from laconic.pipeline.checks import check_batch_size
 from laconic.pipeline.figures import Original, measure_original, time_alone
+from laconic.pipeline.forecast import Forecast
 from laconic.pipeline.job import Job
 from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
 from laconic.pipeline.workspace import Workspace
@@ -45,10 +46,14 @@ def survey(job: Job, workspace: Workspace) -> Survey:
     """Captures, exports and measures the original, observes its layers, and prices the ways to the budget.
 
     Raises:
-        ModelError: the model cannot be captured; says why.
+        ModelError: the model cannot be captured, or is too large for this machine; says why.
         DataError: the data does not fit the model or the metric.
         ExportError: the target cannot run the model.
     """
+    forecast = Forecast.of(job.model, prices=needs_prices(job.budget))
+    forecast.check_memory()
+    if forecast.long:
+        job.progress.say(f"expected: {forecast}")
     example = job.example()
     graph = capture(job.model, example.args, example.kwargs)
     original = _original(job, workspace, graph)

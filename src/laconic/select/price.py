@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ def price(
     measure: int = 32,
     samples: int = 256,
     graph: Graph | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> PriceList:
     """Prices what can be done to each layer. Nothing is changed.
 
@@ -45,6 +46,7 @@ def price(
         measure: how many offers are measured on the whole model, to correct the predictions of all; 0: none is.
         samples: how many are read to measure: those that come after the ones behind the evidence, if there are more.
         graph: of an earlier `capture`.
+        progress: called before each layer with the weights that are priced, those that there are, and its name.
 
     Raises:
         UsageError: a number is outside its domain, or the evidence holds no gradients.
@@ -67,9 +69,13 @@ def price(
     macs = costs(graph or _captured(model, task)).macs_by_parameter
     tensors = dict(model.named_parameters())
     offers: list[Offer] = []
-    for name, seen in evidence.layers.items():
-        if name in tensors and seen.gradient_sum is not None:
-            offers += _offers(model, tensors[name], seen.layer, evidence, float(macs.get(name, 0)), techniques)
+    reached = {n: seen for n, seen in evidence.layers.items() if n in tensors and seen.gradient_sum is not None}
+    done, total = 0, sum(tensors[name].numel() for name in reached)
+    for name, seen in reached.items():
+        if progress is not None:
+            progress(done, total, name)
+        offers += _offers(model, tensors[name], seen.layer, evidence, float(macs.get(name, 0)), techniques)
+        done += tensors[name].numel()
     if not offers:
         raise ModelError(
             f"price: {type(model).__name__} has no layer with a price; expected one that reaches the output."
