@@ -14,11 +14,14 @@ from laconic.distill import (
     Contrastive,
     CosineFeatures,
     DistillationLoss,
+    FeatureLoss,
     Lesson,
     Match,
+    Pair,
     Ramp,
     SameFeatures,
     SameLogits,
+    SimilarityPreserving,
     SoftLabels,
     ValueRelations,
     Variational,
@@ -175,6 +178,55 @@ def test_a_match_that_cannot_work_is_known_before_the_first_step(match: Match, n
     with pytest.raises(UsageError, match=named):
         distill(plain_network(1), narrow(), task_of(data()), match=[match], work=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("match", "named"),
+    [
+        (Match(teacher="extra", student="0", loss=SimilarityPreserving()), "'extra' is never called in one forward"),
+        (Match(teacher="1", student="twice", loss=SimilarityPreserving()), "'twice' is called 2 times in one forward"),
+        (Match(teacher="0", student="0", loss=SameFeatures(), projection="conv"), "one to three dimensions more"),
+    ],
+)
+def test_a_match_that_hears_nothing_twice_or_what_nothing_joins_is_one_line(match: Match, named: str) -> None:
+    class Twice(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(6, 4), nn.Linear(4, 3))
+            self.twice = nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self[1](self.twice(self.twice(self[0](x))))
+
+    class Unused(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(6, 8), nn.Linear(8, 3))
+            self.extra = nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self[1](self[0](x))
+
+    with pytest.raises(UsageError, match=named) as caught:
+        distill(Unused(), Twice(), task_of(data()), match=[match], epochs=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_match_that_breaks_is_named_with_its_step_and_the_checkpoint_stays(tmp_path: Path) -> None:
+    class Breaking(FeatureLoss):
+        def distance(self, pair: Pair) -> Tensor:
+            calls.append(0)
+            return pair.student.sum() * (torch.nan if len(calls) == 4 else 0.0)
+
+    calls: list[int] = []
+    match = Match(teacher="0", student="0", loss=Breaking())
+    training = Training(steps=8, checkpoint_every=1)
+    with pytest.raises(TrainingError, match="loss term 'Breaking 0 -> 0' is nan at step 3 of 8"):
+        distill(plain_network(1), plain_network(2), task_of(data()), match=[match], training=training, work=tmp_path)
+    steps: list[int] = []
+    distill(
+        plain_network(1), plain_network(2), task_of(data()), match=[match], training=training, work=tmp_path,
+        progress=lambda step, total, loss: steps.append(step),
+    )  # fmt: skip
+    assert steps[0] == 3
 
 
 def test_a_batch_that_does_not_fit_is_said_in_the_trial_too() -> None:
