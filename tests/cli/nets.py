@@ -157,6 +157,31 @@ def texts() -> laconic.Task:
     return laconic.Task(train=[(ids, labels)], evaluate=[(ids, labels)])
 
 
+class Reads(nn.Module):
+    """Reads words of its own vocabulary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.embed(ids).mean(1))
+
+
+def reads() -> nn.Module:
+    return Reads()
+
+
+def two_vocabularies() -> laconic.Task:
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "ids": torch.randint(9, (8, 5), generator=generator),
+        "teacher_ids": torch.randint(9, (8, 7), generator=generator),
+        "labels": torch.arange(8) % 3,
+    }
+    return laconic.Task(train=[batch], evaluate=[batch])
+
+
 def picture_net() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
 

@@ -51,6 +51,10 @@ WAYS: dict[str, dict[str, Any]] = {
     },
     "WithoutTeacher": {"method": "WithoutTeacher", "loss": {"VirtualTeacher": {"loss": "SoftLabels"}}},
     "BornAgain": {"method": {"BornAgain": {"generations": 2}}},
+    "other inputs": {
+        "teacher": "nets:reads", "student": "nets:reads", "data": "nets:two_vocabularies",
+        "teacher_inputs": {"ids": "teacher_ids"}, "student_inputs": ["ids"],
+    },
     "learned": {"match": "learned", "training": {"steps": 2}},
     "weights learned": {"teacher": ["nets:build", "nets:linear"], "together": {"weights": "learned"}},
     "weights given": {"teacher": ["nets:build", "nets:linear"], "together": {"weights": [1, 3], "temperature": 4}},
@@ -142,6 +146,7 @@ def test_a_mistake_is_said_before_anything_is_built(given: dict[str, Any], said:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"teacher_inputs": {"x": "y"}, "method": "MeanTeacher"}, "got teacher_inputs beside method"),
         ({"cache": "a", "method": "MeanTeacher"}, "got cache beside method"),
         ({"assistants": 1, "freeze": {"0.*": 0.5}}, "got assistants beside freeze"),
         ({"trackers": ["tensorboard"]}, "got trackers without work"),

@@ -17,7 +17,7 @@ from laconic.cli.methods import Setting, SeveralTasks
 from laconic.cli.recipe import Part, Recipe, Together
 from laconic.core.errors import UsageError
 from laconic.core.task import Task
-from laconic.distill import ByGap, EachTeacher, Ensemble, Knob, OnPlateau, Rule, fitted_weights, student
+from laconic.distill import ByGap, EachTeacher, Ensemble, Knob, OnPlateau, Rule, fitted_weights, student, taking
 from laconic.prune import Pruned
 
 
@@ -31,11 +31,17 @@ def follow(recipe: Recipe) -> tuple[nn.Module, nn.Module, Task, Lessons]:
     if recipe.tasks is not None:
         return _several_tasks(recipe, recipe.tasks)
     task = load_task(str(recipe.data), metric=recipe.metric, batch_size=recipe.batch_size)
+    teacher_task = None
+    if recipe.teacher_inputs:
+        teacher_task = replace(task, call=taking(**recipe.teacher_inputs))
+    if recipe.student_inputs:
+        task = replace(task, call=taking(*recipe.student_inputs))
     teachers = _teachers(recipe)
-    teacher = _as_one(teachers, recipe, task)
+    teacher = _as_one(teachers, recipe, teacher_task or task)
     learner, derived = _student(recipe, teacher, task)
     build = partial(load_model, recipe.student, None) if isinstance(recipe.student, str) else None
-    lessons = replace(_lessons(recipe), teachers=teachers, derived=derived, build=build or partial(_anew, learner))
+    build = build or partial(_anew, learner)
+    lessons = replace(_lessons(recipe), teachers=teachers, derived=derived, build=build, teacher_task=teacher_task)
     return teacher, learner, task, lessons
 
 
@@ -67,11 +73,23 @@ def _check(recipe: Recipe) -> None:
         raise UsageError("recipe: got trackers without work; expected a folder for what they write. Add work: run.")
 
 
-_ALL = {"match", "augment", "method", "tasks", "freeze", "validation", "assistants", "cache", "trackers"}
+_ALL = {
+    "teacher_inputs",
+    "match",
+    "augment",
+    "method",
+    "tasks",
+    "freeze",
+    "validation",
+    "assistants",
+    "cache",
+    "trackers",
+}
 _ALONE: Mapping[str, set[str]] = {
-    "cache": {"match", "augment", "assistants", "method", "tasks"},
+    "cache": {"match", "augment", "assistants", "method", "tasks", "teacher_inputs"},
     "assistants": _ALL - {"assistants"},
     "tasks": {"match", "method", "augment"},
+    "teacher_inputs": {"method"},
     "match": set(),
     "augment": set(),
     "method": set(),
@@ -82,6 +100,7 @@ _ALONE: Mapping[str, set[str]] = {
 _WHY = {
     "cache": "Answers on disk are of samples as they are, and have no layers.",
     "assistants": "Each of a chain of networks is taught the plain way.",
+    "teacher_inputs": "A method asks both alike.",
     "tasks": "Each of the tasks has its own.",
 }
 

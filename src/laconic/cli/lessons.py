@@ -34,6 +34,7 @@ class Lessons:
         teachers: each by itself, where there are several.
         build: builds the student anew.
         method: another way of being taught.
+        teacher_task: how the teacher is asked, where it is another way.
         parts: settings of several tasks, by name.
         freeze: parameters that rest.
         rules: of the knobs in the loss and the matches.
@@ -52,6 +53,7 @@ class Lessons:
     teachers: tuple[nn.Module, ...] = ()
     build: Callable[[], nn.Module] | None = None
     method: Method | BornAgain | None = None
+    teacher_task: Task | None = None
     parts: Mapping[str, Setting] = field(default_factory=dict)
     freeze: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
     rules: Mapping[Knob, Rule] = field(default_factory=dict)
@@ -68,4 +70,5 @@ class Lessons:
             task=task,
             loss=self.loss,
             match=self.match,
+            teacher_task=self.teacher_task,
         )

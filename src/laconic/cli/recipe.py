@@ -149,6 +149,8 @@ class Recipe:
         student: `module:function`, or how it is derived from the teacher.
         student_weights: its checkpoint, if it does not start anew.
         data: `module:function` or a folder of arrays.
+        teacher_inputs: what the teacher calls an input -> what the batch calls it, where it reads other ones.
+        student_inputs: the batch's inputs that the student gets; none named: all.
         metric: `accuracy` or `mse`.
         batch_size: for a folder of arrays.
         loss: on the answers; several are added up.
@@ -175,6 +177,8 @@ class Recipe:
     teacher_weights: str | tuple[str, ...] | None = None
     together: Together = field(default_factory=Together)
     student_weights: str | None = None
+    teacher_inputs: Mapping[str, str] = field(default_factory=dict)
+    student_inputs: tuple[str, ...] = ()
     metric: str | None = None
     batch_size: int = 64
     loss: DistillationLoss | None = None
