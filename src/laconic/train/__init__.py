@@ -5,6 +5,7 @@ from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.augmented import augmented
 from laconic.train.born_again import BornAgain, born_again
 from laconic.train.cached_teacher import CachedTeacher, cache_bytes, cached_teacher
+from laconic.train.compiled import compiled
 from laconic.train.freezing import freezing
 from laconic.train.held_back import held_back
 from laconic.train.imitation import distillation
@@ -53,6 +54,7 @@ __all__ = [
     "born_again",
     "cache_bytes",
     "cached_teacher",
+    "compiled",
     "default_loss",
     "distill",
     "distill_through_assistants",
