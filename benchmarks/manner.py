@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ REPOSITORY = Path(__file__).parent.parent
 DATA = REPOSITORY.parent / "shared" / "data"
 
 
-def options(description: str, rows: Sequence[str], *, seeds: int) -> argparse.Namespace:
+def options(description: str, rows: Sequence[str], *, seeds: int, writes: bool = False) -> argparse.Namespace:
     """Reads `--only ROW` (may be repeated) and `--seeds N`; `rows` is then what to run, `seeds` a range."""
     parser = argparse.ArgumentParser(description=description)
+    if writes:
+        parser.add_argument("--write", action="store_true", help="keep each row among the results once it is there")
     parser.add_argument("--only", action="append", choices=rows, help="run this row alone; may be given several times")
     parser.add_argument("--seeds", type=int, default=seeds, help=f"how many seeds, from 0 (default {seeds})")
     given = parser.parse_args()
@@ -33,6 +36,15 @@ def line(*cells: object, widths: Sequence[int] | None = None) -> None:
 def finish(result: dict[str, Any]) -> None:
     """Prints the result as the last line."""
     print(json.dumps(result))
+
+
+def keep(row: str, found: Any, result: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Puts one row into this script's file of results; `result` makes of all its rows what the last line would say."""
+    path = REPOSITORY / "benchmarks" / "results" / f"{Path(sys.argv[0]).stem}.json"
+    old = json.loads(path.read_text(encoding="utf-8"))
+    rows = {**old["rows"], row: found}
+    new = {**old, "date": datetime.date.today().isoformat(), "rows": rows, "result": result(rows)}
+    path.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
 
 
 def command() -> str:

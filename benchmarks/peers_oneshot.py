@@ -3,7 +3,8 @@
 CIFAR-10 ResNet-20, top-1 in percent on the 10,000 test images. `w8a8`: weights and activations in 8 bits; `w4`: weights
 alone in 4 bits with a scale an output channel, as far as each tool codes them (`coded` is the share of all weights it
 did). Every row runs in a process of its own: `seconds` of processor time it took to quantise, `peak_mb` by how much
-memory grew meanwhile, at most. Rows that end in ONNX are judged in ONNX Runtime, the others in PyTorch.
+memory grew meanwhile, at most. Rows that end in ONNX are judged in ONNX Runtime, the others in PyTorch. Rows that begin
+with `language` are described in language_peers.py. With `--write` each row goes into results/peers_oneshot.json.
 
 Peers are looked for in the folders inside the one given with `--peers FOLDER`, installed beside the environment's own
 torch: `pip install --no-deps --target FOLDER/NAME NAME` and what they name as missing. A row that fails says why.
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 import laconic
+import language_peers
 import manner
 import networks
 from laconic.export.onnxruntime import Session, export
@@ -187,14 +189,24 @@ def judged(answer: Answer) -> float:
 def run(row: str) -> None:
     """Runs one row, and prints what it found."""
     torch.set_num_threads(1)
-    batches()
+    words = row in language_peers.ROWS
+    _ = language_peers.ready() if words else batches()
     before, busy = reset_peak(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
+        if words:
+            tool, bits = language_peers.ROWS[row]
+            model = tool(bits)
+            print(json.dumps({**spent(before, busy), **language_peers.judged(model)}))
+            return
         answer = ROWS[row](Path(folder))
-        seconds, after = time.process_time() - busy, peak()
-        found = {"seconds": round(seconds, 1), "peak_mb": round((after - before) / 1024)}
+        found: dict[str, Any] = spent(before, busy)
         found |= {"coded": coded(answer)} if row.startswith("w4") else {}
         print(json.dumps({"top1": judged(answer), **found}))
+
+
+def spent(before: int, busy: float) -> dict[str, float]:
+    """Returns the processor time since `busy`, and how much memory was held at most above `before` kilobytes."""
+    return {"seconds": round(time.process_time() - busy, 1), "peak_mb": round((peak() - before) / 1024)}
 
 
 def apart(row: str, peers: Path | None) -> dict[str, Any]:
@@ -231,13 +243,23 @@ def main() -> None:
         place = sys.argv.index("--peers")
         peers = Path(sys.argv[place + 1])
         del sys.argv[place : place + 2]
-    given = manner.options(__doc__ or "", list(ROWS), seeds=1)
-    results: dict[str, Any] = {"float": networks.top1(networks.cifar_resnet(20))}
+    given = manner.options(__doc__ or "", [*ROWS, *language_peers.ROWS], seeds=1, writes=True)
+    rows: dict[str, Any] = {}
     for row in given.rows:
+        rows[row] = found = apart(row, peers)
+        manner.line(row, *found.values(), widths=[40, *[12] * len(found)])
+        if given.write:
+            manner.keep(row, found, summary)
+    manner.finish(summary(rows))
+
+
+def summary(rows: dict[str, Any]) -> dict[str, Any]:
+    """Returns the last line."""
+    found: dict[str, Any] = {"float": networks.TOP1["resnet20"]}
+    for row, one in rows.items():
         bits, name = row.split("/")
-        results.setdefault(bits, {})[name] = found = apart(row, peers)
-        manner.line(row, *found.values(), widths=[28, *[12] * len(found)])
-    manner.finish(results)
+        found.setdefault(bits, {})[name] = one
+    return found
 
 
 if __name__ == "__main__":

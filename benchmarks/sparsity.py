@@ -4,11 +4,13 @@ Top-1 in percent on the 10,000 test images; all weights count, the first and the
 and `obd` leave what remains as it is. `compensated` is the sweep (SparseGPT) with a last fit, `alternating` the default
 of `laconic.sparsify`; `..._in_order` also fits each layer to the inputs that the layers before leave it and corrects
 batch statistics. Distributions are the defaults; `magnitude_global` is one threshold for all layers. `kept` is the
-share of what magnitude pruning loses that a row keeps.
+share of what magnitude pruning loses that a row keeps. With `--write` each row goes into results/sparsity.json as
+soon as it is there.
 """
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import Any
 
@@ -68,26 +70,48 @@ def kept(found: dict[str, float], whole: float) -> dict[str, float]:
     return {name: round((value - found["magnitude"]) / lost, 3) for name, value in found.items() if lost > 0}
 
 
+def measured(row: str) -> dict[str, Any]:
+    """Returns one row: top-1, zeros among all weights, bytes, and processor seconds for plan and test together."""
+    begun = time.process_time()
+    network, level, name = row.split("/")
+    depth = int(network.removeprefix("resnet"))
+    plan = planned(depth, level, name)
+    accuracy = networks.top1(laconic.apply(original(depth), plan))
+    return {
+        "top1": accuracy,
+        "zeros": round(zeros(depth, plan), 4),
+        "bytes": sum(edit.coding.size_bytes for edit in plan.recodes),
+        "seconds": round(time.process_time() - begun),
+    }
+
+
+def summary(rows: dict[str, Any]) -> dict[str, Any]:
+    """Returns the last line."""
+    found: dict[str, Any] = {}
+    for row, one in rows.items():
+        network, level, name = row.split("/")
+        nested = found.setdefault(network, {"float": networks.TOP1[network]})
+        nested.setdefault(level, {})[name] = one["top1"]
+    for nested in found.values():
+        for level in set(LEVELS) & nested.keys():
+            if "magnitude" in nested[level]:
+                nested[level]["kept"] = kept(nested[level], nested["float"])
+    return found
+
+
 def main() -> None:
     """Runs the rows."""
-    given = manner.options(__doc__ or "", NAMES, seeds=1)
+    given = manner.options(__doc__ or "", NAMES, seeds=1, writes=True)
     torch.set_num_threads(1)
-    manner.line("row", "top-1", "zeros", "bytes", widths=[38, 10, 10, 14])
-    results: dict[str, Any] = {}
+    widths = [38, 10, 10, 14, 10]
+    manner.line("row", "top-1", "zeros", "bytes", "seconds", widths=widths)
+    rows: dict[str, Any] = {}
     for row in given.rows:
-        network, level, name = row.split("/")
-        depth = int(network.removeprefix("resnet"))
-        found = results.setdefault(network, {"float": networks.top1(original(depth))} if network not in results else {})
-        plan = planned(depth, level, name)
-        accuracy = networks.top1(laconic.apply(original(depth), plan))
-        size = sum(edit.coding.size_bytes for edit in plan.recodes)
-        found.setdefault(level, {})[name] = accuracy
-        manner.line(row, accuracy, f"{zeros(depth, plan):.4f}", f"{size:,}", widths=[38, 10, 10, 14])
-    for found in results.values():
-        for level in LEVELS:
-            if "magnitude" in found.get(level, {}):
-                found[level]["kept"] = kept(found[level], found["float"])
-    manner.finish(results)
+        rows[row] = measured(row)
+        manner.line(row, *rows[row].values(), widths=widths)
+        if given.write:
+            manner.keep(row, rows[row], summary)
+    manner.finish(summary(rows))
 
 
 if __name__ == "__main__":
