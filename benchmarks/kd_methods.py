@@ -6,7 +6,8 @@ measured against that student on labels. Every student sees the same images equa
 optimizer and the same start for each seed; the accuracy is that after the last epoch. Weights are not tuned: a loss on
 answers, or on features divided by its size before the first step, is added to the loss on labels with weight 1. A
 method is better only if its gain is larger than the spread over seeds of its accuracy and of the plain student's.
-`--write` keeps every run as soon as it is there, and what is there is not run again.
+`--write` keeps every run as soon as it is there, and what is there is not run again;
+`--table` prints what there is in Markdown.
 """
 
 from __future__ import annotations
@@ -392,8 +393,25 @@ def write(found: dict[str, Any]) -> None:
     RESULTS.write_text(text + "\n", encoding="utf-8")
 
 
+def table(found: dict[str, Any]) -> str:
+    """Returns the runs so far as a table in Markdown, best gain first within each pair of networks."""
+    rows = summary({row: list(runs.values()) for row, runs in found["runs"].items()})
+    lines = ["| row | accuracy | gain | seeds | above plain by more than the spread |", "|---|---|---|---|---|"]
+    for row, figures in sorted(rows.items(), key=lambda item: (item[0] in TRANSFORMERS, -item[1]["gain"])):
+        said = "one seed: not said" if figures["seeds"] == 1 else "yes" if figures["better"] else "no"
+        spread = f" ± {figures['spread']:.2f}" * (figures["seeds"] > 1)
+        gain = "" if row in ("no distillation", "transformer, no distillation") else f"{figures['gain']:+.2f}"
+        lines.append(
+            f"| {row} | {figures['accuracy']:.2f}{spread} | {gain} | {figures['seeds']} | {said * bool(gain)} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Runs the rows."""
+    if flag("--table"):
+        print(table(kept()))
+        return
     writing = flag("--write")
     given = manner.options(__doc__ or "", list(ROWS), seeds=3)
     torch.set_num_threads(1)

@@ -52,8 +52,8 @@ def test_it_learns_to_listen_to_the_layer_that_can_be_followed() -> None:
     student, noise = randn(64, 4, scale=1.0), randn(64, 4, seed=9, scale=1.0)
     pair = three(student, noise, student)
     module = AttendedLayers(dimension=8).module(pair)
-    optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.15)
+    for _ in range(20):
         optimizer.zero_grad()
         module(pair).backward()
         optimizer.step()
