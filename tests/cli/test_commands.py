@@ -151,6 +151,19 @@ def test_distill_writes_the_students_weights_and_scores_both(laconic: Laconic, t
     assert all(torch.equal(trained[name], tensor) for name, tensor in load_file(out).items())
 
 
+def test_a_student_that_starts_anew_is_the_same_for_the_same_seed(laconic: Laconic, tmp_path: Path) -> None:
+    def taught(name: str, seed: int) -> bytes:
+        out = tmp_path / name
+        ran = laconic(
+            "distill", "nets:narrow", "nets:narrow", "--data", "nets:task", "--epochs", 1, "--seed", seed, "--out", out
+        )  # fmt: skip
+        assert ran.code == 0, ran
+        return out.read_bytes()
+
+    first = taught("first", 0)
+    assert taught("again", 0) == first != taught("other", 1)
+
+
 def _all_of(terminal: int) -> str:
     """Returns what is written to a terminal until its other end is closed."""
     seen = b""

@@ -49,6 +49,7 @@ from laconic.core.target import Target
 from laconic.pipeline import Recovery, Result
 from laconic.report import ADVICE_FILES, Report, advice, summary, write_advice
 from laconic.train import AdamW, Training
+from laconic.train.randomness import seed_all
 
 BUDGET_NOT_MET = 3
 
@@ -100,6 +101,7 @@ def advise(
 
     if out is not None:
         check_replaceable(out, ADVICE_FILES)
+    seed_all(seed)
     found = run(
         load_model(model, weights),
         load_task(data, metric=metric, batch_size=batch_size),
@@ -153,6 +155,7 @@ def compress(
     budget = Budget(size=size, latency=latency, memory=memory, macs=macs, drop=drop)
     chosen = Target.parse(target)
     Result.check_place(out)
+    seed_all(seed)
     result = run(
         load_model(model, weights),
         load_task(data, metric=metric, batch_size=batch_size),
@@ -198,12 +201,14 @@ def distill(
         recipe = read_recipe(Path(teacher))
         out = Path(recipe.out)
         _check_file(out)
+        seed_all(recipe.training.seed)
         teaching, learning, task, lessons = followed(recipe)
     else:
         if student is None or data is None:
             raise UsageError("distill: got no STUDENT or no --data; expected both, or a recipe, such as recipe.yaml.")
         _check_file(out)
         task = load_task(data, metric=metric, batch_size=batch_size)
+        seed_all(seed)  # A student that starts anew does so alike each time.
         teaching, learning = load_model(teacher, weights), load_model(student, student_weights)
         lessons = Lessons(
             training=Training(epochs=epochs, optimizer=AdamW(learning_rate=learning_rate), seed=seed),

@@ -53,10 +53,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
         except LaconicError as error:
             _fail(str(error), FAILED)
         except KeyboardInterrupt:
-            _fail(
-                "stopped. Nothing half-written is left; with --work FOLDER it can be gone on with (compress: --resume).",
-                FAILED,
-            )
+            _fail("stopped. Nothing half-written is left; with --work FOLDER it can be gone on with.", FAILED)
 
     return guarded
 
