@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from laconic.core.codings import AffineGrid, Codebook, Coding, Dense, ValueGrid
+from laconic.core.codings import Coding, Dense, LowRankSum, Sparse
 from laconic.core.errors import ExportError
 from laconic.core.files import write_bytes
 from laconic.core.packing import unzipped
@@ -21,10 +21,9 @@ from laconic.export.onnxruntime.guard import guard
 from laconic.export.onnxruntime.kernels import INTEGER, kernels
 from laconic.export.onnxruntime.marks import mark, optimise
 from laconic.export.onnxruntime.places import Place, looked_up, obstacle, places, refusal
-from laconic.export.onnxruntime.weights import write_weights
+from laconic.export.onnxruntime.weights import Packed, write_weights
 
 _LARGEST_FILE = 2**31 - 1
-Packed = AffineGrid | ValueGrid | Codebook  # what goes into a file as codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +60,10 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
 
     Weights on affine grids are stored as packed integer codes. Where a layer's input is rounded too, the weight reaches
     the layer through DequantizeLinear, so that ONNX Runtime multiplies integers; elsewhere it is decoded once, at load.
-    Weights whose values come from tables (number formats, codebooks) are stored as packed places and their tables, and
-    decoded at load: the file is small, memory holds them in float. Rows of embeddings are decoded when they are used.
+    Weights whose values come from tables (number formats, codebooks) are stored as packed places and their tables,
+    those of half precision in 16 bits, sums of a thin product and a rest as both factors and the rest, and decoded at
+    load: the file is small, memory holds them in float. Behind a mask, zeros are stored like other codes. Rows of
+    embeddings are decoded when they are used.
 
     Args:
         network: the model under the plan, `apply(model, plan)`, in any mode; left untouched.
@@ -105,15 +106,36 @@ def _packed(network: nn.Module, plan: Plan) -> tuple[dict[str, Packed], dict[str
         left.pop(edit.parameter, None)
         if isinstance(edit.coding, Dense):
             continue
-        if not isinstance(edit.coding, Packed):
-            left[edit.parameter] = f"ONNX Runtime has no {edit.coding.kind} coding"
-        elif len(edit.coding.shape) < 2:
+        coding = _as_packed(edit.coding)
+        if coding is None:
+            left[edit.parameter] = f"ONNX Runtime has no {_unknown(edit.coding).kind} coding"
+        elif len(coding.shape) < 2:
             left[edit.parameter] = "it has one dimension"
         elif not _holds(held.get(edit.parameter), edit.coding):
             left[edit.parameter] = "the network holds other values than its codes stand for"
         else:
-            grids[edit.parameter] = edit.coding
+            grids[edit.parameter] = coding
     return grids, left
+
+
+def _as_packed(coding: Coding) -> Packed | None:
+    """Returns a coding of the same values that can go into a file as it is stored.
+
+    A mask cannot, but what is inside it can wherever it has a code for zero: zeros are then stored like other values.
+    """
+    if isinstance(coding, Sparse):
+        inner = _as_packed(coding.inner)
+        whole = None if inner is None else inner.encode_within(coding.decode(), coding.mask)
+        return whole if whole is not None and torch.equal(whole.decode(), coding.decode()) else None
+    if isinstance(coding, LowRankSum):
+        rest = _as_packed(coding.rest)
+        return None if rest is None else replace(coding, rest=rest)
+    return coding if isinstance(coding, Packed) else None
+
+
+def _unknown(coding: Coding) -> Coding:
+    """Returns the part of a coding that cannot be in a file."""
+    return _unknown(coding.rest) if isinstance(coding, LowRankSum) else coding
 
 
 def _holds(tensor: Tensor | None, grid: Coding) -> bool:

@@ -58,7 +58,8 @@ def obstacle(place: Place, grid: Coding) -> str | None:
     if place.step is not None and place.step.ndim:
         return "its input has a scale for each channel, and integer kernels want one"
     if not isinstance(grid, AffineGrid):
-        return "its values come from a table, and integer kernels want evenly spaced ones"
+        source = {"low_rank_sum": "are sums", "half": "are float numbers"}.get(grid.kind, "come from a table")
+        return f"its values {source}, and integer kernels want evenly spaced ones"
     if grid.blocks.group_size is not None:
         return "scales that change within a channel have no integer kernel"
     if grid.blocks.count > 1 and grid.blocks.axis not in (None, place.order[place.output]):

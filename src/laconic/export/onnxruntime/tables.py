@@ -42,11 +42,9 @@ class TableWriter:
         by_rows = reader.op_type == "Gather" and (axis is None or axis.as_int() == 0)
         return by_rows and len(blocks.shape) == 2 and blocks.axis in (None, 0)
 
-    def look_up(self, gather: ir.Node) -> None:
-        """Decodes only the rows that a Gather takes."""
-        rows = gather.inputs[1]
-        assert rows is not None
-        gather.outputs[0].replace_all_uses_with(self._values(rows), replace_graph_outputs=True)
+    def taken(self, rows: ir.Value) -> ir.Value:
+        """Returns some rows of the weight."""
+        return self._values(rows)
 
     def decode(self) -> ir.Value:
         """Returns the whole weight in float32."""

@@ -9,19 +9,25 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from laconic.core.codings.affine import AffineGrid
+from laconic.core.coding import Coding
+from laconic.core.codings import AffineGrid, Codebook, Half, LowRankSum, ValueGrid
 from laconic.export.onnxruntime import functions
 from laconic.export.onnxruntime.builder import Array, Builder, known
+from laconic.export.onnxruntime.halves import HalfWriter
 from laconic.export.onnxruntime.marks import marks, parameter_of
 from laconic.export.onnxruntime.places import Place
 from laconic.export.onnxruntime.stored import Stored
+from laconic.export.onnxruntime.sums import SumWriter, Writer
 from laconic.export.onnxruntime.tables import Table, TableWriter, arranged, spread
 
 # ONNX Runtime keeps biases as int32 in units of input step * weight scale; this leaves a factor of two.
 _LARGEST_BIAS = 2.0**30
 
 
-def write_weights(model: ir.Model, codings: Mapping[str, AffineGrid | Table], integer: Collection[Place]) -> None:
+Packed = AffineGrid | Table | Half | LowRankSum  # what goes into a file as it is stored
+
+
+def write_weights(model: ir.Model, codings: Mapping[str, Packed], integer: Collection[Place]) -> None:
     """Replaces every mark by integer codes and what decodes them.
 
     Args:
@@ -31,28 +37,39 @@ def write_weights(model: ir.Model, codings: Mapping[str, AffineGrid | Table], in
             kernel of. Everywhere else it is decoded by plain arithmetic, which ONNX Runtime does once, at load.
 
     Guarantees:
-        Decoded weights are those of the coding's `decode`, bit for bit. Only output channels that an integer bias could
-        not stand beside, their weights being next to nothing against it, are zero where an integer kernel reads them.
+        Decoded weights are those of the coding's `decode`, bit for bit; those of thin products up to rounding, since a
+        matrix product's last bits are the runtime's. Only output channels that an integer bias could not stand beside,
+        their weights being next to nothing against it, are zero where an integer kernel reads them.
     """
     for node in marks(model):
         parameter, weight = parameter_of(node), node.outputs[0]
-        coding, build = codings[parameter], Builder(model, node)
-        writer: _Writer | TableWriter
-        if isinstance(coding, AffineGrid):
-            writer = _Writer(parameter, Stored(coding), build)
-            for place in integer:
-                if place.parameter == parameter:
-                    writer.dequantize(place)
-        else:
-            writer = TableWriter(parameter, coding, build)
+        writer = _writer(parameter, codings[parameter], Builder(model, node))
+        for place in integer:
+            if place.parameter == parameter:
+                assert isinstance(writer, _Writer), "integer kernels take affine grids alone"
+                writer.dequantize(place)
         for reader, index in list(weight.uses()):
             if index == 0 and writer.has_rows_for(reader):
-                writer.at(reader).look_up(reader)
+                rows = reader.inputs[1]
+                assert rows is not None
+                reader.outputs[0].replace_all_uses_with(writer.at(reader).taken(rows), replace_graph_outputs=True)
         if weight.uses():
             whole = writer.decode()
             whole.shape, whole.type = weight.shape, weight.type
             weight.replace_all_uses_with(whole)
     passes.RemoveUnusedNodesPass()(model)
+
+
+def _writer(name: str, coding: Coding, build: Builder) -> Writer:
+    match coding:
+        case AffineGrid():
+            return _Writer(name, Stored(coding), build)
+        case LowRankSum():
+            return SumWriter(name, coding, _writer(f"{name}.rest", coding.rest, build), build)
+        case Half():
+            return HalfWriter(name, coding, build)
+    assert isinstance(coding, ValueGrid | Codebook)
+    return TableWriter(name, coding, build)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +117,14 @@ class _Writer:
         by_rows = reader.op_type == "Gather" and (axis is None or axis.as_int() == 0)
         return by_rows and blocks.axis in (None, 0) and (blocks.group_size is None or len(blocks.shape) == 2)
 
-    def look_up(self, gather: ir.Node) -> None:
-        """Decodes only the rows that a Gather takes."""
-        rows = gather.inputs[1]
-        assert rows is not None
+    def taken(self, rows: ir.Value) -> ir.Value:
+        """Returns some rows of the weight."""
         values = [self._codes(self.name, self.stored.codes()), *self._parameters()]
         if self.stored.grid.blocks.axis is None:
             taken = [self.build.node("Gather", [values[0], rows]), *values[1:]]
         else:
             taken = [self.build.node("Gather", [value, rows]) for value in values]
-        found = self._affine([taken[0], *map(self._spread, taken[1:])])
-        gather.outputs[0].replace_all_uses_with(found, replace_graph_outputs=True)
+        return self._affine([taken[0], *map(self._spread, taken[1:])])
 
     def decode(self) -> ir.Value:
         """Returns the whole weight in float32."""
