@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from training_samples import data, network, same_weights, shuffled, task_of
 
+from laconic import distill
 from laconic.core.errors import UsageError
 from laconic.core.task import Task
 from laconic.train import SGD, Constant, Step, Training, Validation, held_back, supervised, train
@@ -157,3 +158,16 @@ def test_what_cannot_be_split_is_refused() -> None:
         held_back(task_of(DataLoader(TensorDataset(torch.zeros(4, 6)), sampler=[0, 1, 2, 3])))
     with pytest.raises(UsageError, match=r"got Task\.train of type dict"):
         held_back(task_of({"a": 1}))
+
+
+def test_a_student_ends_with_the_weights_that_scored_best() -> None:
+    heard: list[float | None] = []
+    distill(
+        network(1),
+        network(2),
+        task_of(data()),
+        training=Training(steps=4),
+        validation=Validation(batches=OTHER, every=2),
+        callbacks=[lambda step: heard.append(step.score)],
+    )
+    assert [score is not None for score in heard] == [False, True, False, True]

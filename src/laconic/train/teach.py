@@ -14,7 +14,10 @@ from laconic.distill.augment import Augmentation
 from laconic.train.augmented import augmented
 from laconic.train.imitation import distillation
 from laconic.train.loop import Progress, train
+from laconic.train.step import Callback
+from laconic.train.tracking import Trackers
 from laconic.train.training import Training
+from laconic.train.validation import Validation
 
 
 def default_loss(task: Task) -> DistillationLoss:
@@ -35,6 +38,9 @@ def distill(
     progress: Progress | None = None,
     teacher_task: Task | None = None,
     augment: Sequence[Augmentation] = (),
+    validation: Validation | None = None,
+    trackers: Trackers = (),
+    callbacks: Sequence[Callback] = (),
 ) -> nn.Module:
     """Trains a student to answer like its teacher, and returns it; the student is trained in place.
 
@@ -51,6 +57,9 @@ def distill(
         progress: called after every step.
         teacher_task: how the teacher is called (`call`, `logits`) where it reads other inputs; None: as the student.
         augment: what is done to every batch before both see it, such as `laconic.distill.augment.Mixup()`.
+        validation: what to score the student on meanwhile; it ends with the weights that scored best.
+        trackers: what writes the run down, as in `laconic.train.train`.
+        callbacks: called after every step, as there.
 
     Raises:
         ModelError: teacher and student do not answer in the same shape.
@@ -65,5 +74,13 @@ def distill(
     objective = distillation(teacher, task, loss or default_loss(task), match, teacher_task=teacher_task)
     objective = augmented(objective, *augment)
     return train(
-        student, task, training or Training(epochs=epochs), objective=objective, work=work, progress=progress
+        student,
+        task,
+        training or Training(epochs=epochs),
+        objective=objective,
+        work=work,
+        progress=progress,
+        validation=validation,
+        trackers=trackers,
+        callbacks=callbacks,
     ).model
