@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from laconic.core.budget import Budget, Miss
+from laconic.core.errors import UsageError
 from laconic.pipeline.choice import ATTEMPTS, Outcome, next_proposal, rank, time_of
 from laconic.pipeline.proposal import Proposal
 from laconic.pipeline.routes import Route, Wanted
@@ -165,3 +166,34 @@ def test_a_proposal_has_a_name_fit_for_a_folder_and_comes_back_from_json():
     assert proposal.name == "macs27_5-size8_33a8"
     assert Proposal.of(proposal.config()) == proposal
     assert Route.of(HALF.config()) == HALF
+
+
+def roomy(**limits):
+    """A runtime that takes 50 bytes, and an original that takes 150 in all."""
+    return Wanted.of(Budget(**limits), size_bytes=ORIGINAL, macs=100, memory_bytes=150, runtime_memory=50)
+
+
+def test_memory_beyond_the_runtimes_own_follows_the_float_weights_that_stay_and_the_kernels():
+    limited = roomy(memory=0.7)
+    assert limited.memory == 105
+    assert limited.memory_of(1000, 1000, integers=False) == 150
+    assert limited.memory_of(500, 1000, integers=False) == 100
+    assert limited.memory_of(1000, 1000, integers=True) == 95
+    assert roomy(size=0.5).memory_of(500, 1000, integers=False) is None
+
+
+def test_a_limit_of_memory_rules_out_what_takes_more_and_what_took_more():
+    limited = roomy(memory=0.7)
+    integers, floats, half = (
+        replace(one, memory=limited.memory_of(left, 1000, integers=one.proposal.activations))
+        for one, left in ((INTEGERS, 1000), (FLOATS, 1000), (HALF, 500))
+    )
+    assert limited.allows(integers) and limited.allows(half) and not limited.allows(floats)
+    assert next_proposal(limited, [integers, floats, half], []) == integers.proposal
+    measured = outcome(integers, Miss("memory", 120, 105))
+    assert next_proposal(limited, [integers, floats, half], [measured]) == half.proposal
+
+
+def test_less_memory_than_the_runtime_takes_is_refused_with_the_least():
+    with pytest.raises(UsageError, match=r"Budget.memory: got '30 B'; expected more than 50 B. The runtime takes that"):
+        roomy(memory=0.2)

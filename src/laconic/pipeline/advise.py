@@ -21,7 +21,7 @@ from laconic.pipeline.job import Job, Recovery, job_of
 from laconic.pipeline.lessons import expected_steps
 from laconic.pipeline.progress import Progress
 from laconic.pipeline.risks import risks
-from laconic.pipeline.routes import SLIGHT, Route, Wanted
+from laconic.pipeline.routes import MARGIN, SLIGHT, Route, Wanted
 from laconic.pipeline.survey import ORIGINAL, Survey, survey
 from laconic.pipeline.workspace import Workspace
 from laconic.report import Advice, Way
@@ -157,7 +157,7 @@ def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route]) -> 
     elif route.nats is None:
         verdict = route.why
     elif not wanted.allows(route):
-        verdict = "too large" if route.macs <= wanted.macs * wanted.original_macs else "too many multiply-adds"
+        verdict = _excess(route, wanted)
     elif not should_be_quick(route, wanted, routes, []):
         verdict = f"too slow: about {time_of(route, routes, []):.2f} of the time"
     elif best.nats is not None and route.nats > best.nats:
@@ -165,6 +165,14 @@ def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route]) -> 
     else:
         verdict = f"no nearer by more than {SLIGHT} nats, and slower or larger"
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
+
+
+def _excess(route: Route, wanted: Wanted) -> str:
+    if route.macs > (1 + MARGIN) * wanted.macs * wanted.original_macs:
+        return "too many multiply-adds"
+    if route.size_bytes > (1 + MARGIN) * wanted.size * wanted.original_bytes:
+        return "too large"
+    return f"too much memory: about {byte_size(route.memory or 0.0)}"
 
 
 def _expected(job: Job, best: Route, training: tuple[int, float] | None) -> Iterator[str]:

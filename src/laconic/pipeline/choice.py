@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
@@ -101,6 +102,7 @@ def _distance(route: Route, wanted: Wanted, routes: Sequence[Route]) -> tuple[fl
     shares = (
         route.size_bytes / (wanted.size * wanted.original_bytes),
         route.macs / (wanted.macs * wanted.original_macs),
+        (route.memory or 0.0) / (wanted.memory or math.inf),
         time_of(route, routes, []) / wanted.latency,
     )
     return sum(max(0.0, share - 1) for share in shares), route.nats or 0.0
@@ -148,6 +150,8 @@ def _stands(route: Route, routes: Sequence[Route], outcomes: Sequence[Outcome]) 
         if outcome.missed("size") and before is not None and route.size_bytes >= before.size_bytes:
             return False
         if outcome.missed("macs") and route.proposal.keep >= outcome.proposal.keep:
+            return False
+        if outcome.missed("memory") and before is not None and (route.memory or 0.0) >= (before.memory or 0.0):
             return False
         late = outcome.missed("latency")
         if late and time_of(route, routes, outcomes) > (outcome.time or 1.0) * late.bound / late.measured:

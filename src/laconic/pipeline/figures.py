@@ -158,6 +158,11 @@ def time_alone(job: Job, model: Path) -> float:
     return found["original"].median_ms
 
 
+def runtime_memory() -> int:
+    """Returns the peak memory of a process that loads the runtime and no model."""
+    return peak_memory([sys.executable, "-c", "import numpy, onnxruntime"], timeout_seconds=300)
+
+
 def samples(job: Job, count: int) -> list[Array]:
     """Returns the inputs of the first evaluation batch's samples, repeated until there are `count`."""
     batch = job.example()

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from laconic.core.apply import apply
 from laconic.core.budget import Budget, Limit
-from laconic.core.errors import LaconicError
+from laconic.core.errors import LaconicError, invalid
 from laconic.core.plan import Plan
 from laconic.measure import module_bytes
 from laconic.pipeline.bases import Base, Bases
@@ -28,6 +28,8 @@ TOO_MUCH = 0.3
 """Nats that no short training takes back."""
 MARGIN = 0.02
 """By how much the size of a file that is not written yet may be off."""
+INTEGER_MEMORY, VAGUE = 0.45, 0.1
+"""Memory of integer kernels beyond the runtime's own over that of float ones, and by how much such a guess is off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class Route:
         macs: multiply-accumulates of one sample.
         nats: KL(original || changed) of the whole plan on held-back calibration data; None: it cannot be gone.
         time: of one inference over the original's, as predicted; None: time is not limited, or it was not predicted.
+        memory: peak bytes of a process that runs it, about; None: memory is not limited.
         why: what stands in its way; empty: nothing.
     """
 
@@ -48,6 +51,7 @@ class Route:
     macs: int
     nats: float | None
     time: float | None = None
+    memory: float | None = None
     why: str = ""
 
     def __str__(self) -> str:
@@ -72,9 +76,12 @@ class Wanted:
         size: of the file.
         macs: multiply-accumulates.
         latency: of one inference.
+        memory: peak bytes of a process that runs it; None: as many as it takes.
         anything: whether nothing but accuracy is limited, so that the smallest file that keeps it is looked for.
         original_bytes: of the original's file.
         original_macs: multiply-accumulates of one sample of the original.
+        original_memory: peak bytes of a process that runs the original; 0 where memory is not limited.
+        runtime_memory: peak bytes of the runtime without any model; 0 where memory is not limited.
     """
 
     size: float
@@ -83,10 +90,26 @@ class Wanted:
     anything: bool
     original_bytes: int
     original_macs: int
+    memory: float | None = None
+    original_memory: int = 0
+    runtime_memory: int = 0
 
     @classmethod
-    def of(cls, budget: Budget, *, size_bytes: int, macs: int, latency_ms: float | None = None) -> Self:
-        """Reads a budget, given the original's figures; an absolute latency needs the original's."""
+    def of(
+        cls,
+        budget: Budget,
+        *,
+        size_bytes: int,
+        macs: int,
+        latency_ms: float | None = None,
+        memory_bytes: int = 0,
+        runtime_memory: int = 0,
+    ) -> Self:
+        """Reads a budget, given the original's figures; an absolute latency needs the original's.
+
+        Raises:
+            UsageError: less memory is allowed than the runtime takes without any model.
+        """
         limits = budget.limits
 
         def share(name: str, original: float | None) -> float:
@@ -102,17 +125,47 @@ class Wanted:
             anything=budget.allowed_drop is not None and not limits,
             original_bytes=size_bytes,
             original_macs=macs,
+            memory=_memory_bound(budget, memory_bytes, runtime_memory),
+            original_memory=memory_bytes,
+            runtime_memory=runtime_memory,
         )
 
     def allows(self, route: Route) -> bool:
         """Whether a way is small enough, as far as that is known before anything is exported."""
         small = route.size_bytes <= (1 + MARGIN) * self.size * self.original_bytes
+        if self.memory is not None and route.memory is not None and route.memory > (1 + VAGUE) * self.memory:
+            return False
         return small and route.macs <= (1 + MARGIN) * self.macs * self.original_macs
+
+    def memory_of(self, left_bytes: int, whole_bytes: int, *, integers: bool) -> float | None:
+        """Guesses the peak memory of a process: weights in fewer bits are unpacked for float kernels, so save nothing.
+
+        Args:
+            left_bytes: of the float weights that stay.
+            whole_bytes: of all float weights of the original.
+            integers: whether integer kernels run.
+        """
+        if self.memory is None:
+            return None
+        share = left_bytes / whole_bytes * (INTEGER_MEMORY if integers else 1.0)
+        return self.runtime_memory + (self.original_memory - self.runtime_memory) * share
 
     def expects(self, route: Route) -> bool:
         """Whether a way should be small and fast enough."""
         time = route.proposal.keep if route.time is None else route.time
         return self.allows(route) and (self.latency == 1 or time <= self.latency)
+
+
+def _memory_bound(budget: Budget, original: int, runtime: int) -> float | None:
+    limit = budget.limits.get("memory")
+    if limit is None:
+        return None
+    bound = limit.bound(original)
+    if bound <= runtime:
+        raise invalid(
+            "Budget.memory", f"{bound:,.0f} B", f"more than {runtime:,} B", "The runtime takes that without any model."
+        )
+    return bound
 
 
 def needs_prices(budget: Budget) -> bool:
@@ -149,7 +202,7 @@ def _least(routes: Iterable[Route], wanted: Wanted) -> float:
 
 
 def _keeps(wanted: Wanted) -> list[float]:
-    if not wanted.anything and wanted.size == wanted.macs == wanted.latency == 1:
+    if not wanted.anything and wanted.memory is None and wanted.size == wanted.macs == wanted.latency == 1:
         return [1.0]
     return [wanted.macs, *(keep for keep in KEEPS if keep < wanted.macs)]
 
@@ -191,21 +244,20 @@ def _with(bases: Bases, wanted: Wanted, cut: Proposal, best: float) -> Iterator[
         why, left = f"cutting {cut.cut} alone costs {base.nats:.2g} nats", module_bytes(base.model) + overhead
         yield Route(proposal=cut, size_bytes=left, macs=base.macs, nats=None, why=why)
         return
-    timed = wanted.latency < 1
-    whole = [_uniform(bases, base, replace(cut, activations=a), overhead, timed=timed) for a in (True, False)]
+    whole = [_uniform(bases, base, wanted, replace(cut, activations=a), overhead) for a in (True, False)]
     yield from whole
     smallest = min(route.size_bytes for route in whole)
     sizes = [size for size in (SIZES if wanted.anything else (wanted.size,)) if size * original_bytes < smallest]
     for activations in (True, False):
         for size in sizes:
             proposal = replace(cut, size=size, activations=activations)
-            found = _mixed(bases, base, proposal, original_bytes, overhead, timed=timed)
+            found = _mixed(bases, base, wanted, proposal, overhead)
             yield found
             if found.nats is None:
                 break  # Still smaller is not possible either.
 
 
-def _uniform(bases: Bases, base: Base, proposal: Proposal, overhead: int, *, timed: bool) -> Route:
+def _uniform(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal, overhead: int) -> Route:
     plan = uniform(base, activations=proposal.activations)
     network = apply(base.model, plan).eval()
     return Route(
@@ -213,14 +265,15 @@ def _uniform(bases: Bases, base: Base, proposal: Proposal, overhead: int, *, tim
         size_bytes=coded_bytes(network, plan) + overhead,
         macs=base.macs,
         nats=bases.yardstick.nats(network),
-        time=bases.time(base.plan + plan) if timed else None,
+        time=bases.time(base.plan + plan) if wanted.latency < 1 else None,
+        memory=_memory(bases, base, wanted, proposal),
     )
 
 
-def _mixed(bases: Bases, base: Base, proposal: Proposal, original_bytes: int, overhead: int, *, timed: bool) -> Route:
+def _mixed(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal, overhead: int) -> Route:
     assert proposal.size is not None
     prices, beside = offered(base, activations=proposal.activations), base.rounding if proposal.activations else Plan()
-    bound, least = proposal.size * original_bytes - overhead, least_bytes(prices)
+    bound, least = proposal.size * wanted.original_bytes - overhead, least_bytes(prices)
     if bound < least:
         why = f"too large: the smallest form of every layer leaves {least + overhead:,} B"
         return Route(proposal=proposal, size_bytes=least + overhead, macs=base.macs, nats=None, why=why)
@@ -231,5 +284,11 @@ def _mixed(bases: Bases, base: Base, proposal: Proposal, original_bytes: int, ov
         size_bytes=choice.size_bytes + overhead,
         macs=round(choice.macs),
         nats=bases.yardstick.nats(apply(base.model, plan).eval()),
-        time=bases.time(base.plan + plan) if timed else None,
+        time=bases.time(base.plan + plan) if wanted.latency < 1 else None,
+        memory=_memory(bases, base, wanted, proposal),
     )
+
+
+def _memory(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal) -> float | None:
+    left, whole = (module_bytes(model) for model in (base.model, bases.job.model))
+    return wanted.memory_of(left, whole, integers=proposal.activations)

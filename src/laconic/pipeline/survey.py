@@ -16,7 +16,7 @@ from laconic.measure import Figures
 from laconic.pipeline.attempt import FIGURES, MODEL
 from laconic.pipeline.bases import Bases
 from laconic.pipeline.checks import check_batch_size
-from laconic.pipeline.figures import Original, measure_original, time_alone
+from laconic.pipeline.figures import Original, measure_original, runtime_memory, time_alone
 from laconic.pipeline.forecast import Forecast
 from laconic.pipeline.job import Job
 from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
@@ -46,6 +46,7 @@ def survey(job: Job, workspace: Workspace) -> Survey:
     """Captures, exports and measures the original, observes its layers, and prices the ways to the budget.
 
     Raises:
+        UsageError: less memory is allowed than the runtime takes without any model.
         ModelError: the model cannot be captured, or is too large for this machine; says why.
         DataError: the data does not fit the model or the metric.
         ExportError: the target cannot run the model.
@@ -87,6 +88,8 @@ def _wanted(job: Job, original: Original) -> Wanted:
         size_bytes=figures.size_bytes or 0,
         macs=figures.macs or 0,
         latency_ms=None if limit is None or limit.relative else time_alone(job, original.model),
+        memory_bytes=figures.peak_memory_bytes or 0,
+        runtime_memory=runtime_memory() if "memory" in job.budget.limits else 0,
     )
 
 
