@@ -18,6 +18,7 @@ from laconic.distill import (
     ANSWERS,
     FEATURES,
     Beams,
+    BoundedRegression,
     ByGap,
     ClassConsistency,
     ConfidenceTemperature,
@@ -50,6 +51,7 @@ KINDS: Mapping[str, type] = {
         *(augmentation.SampleSpan, augmentation.SwapNear, augmentation.SwapHalves),
         *(AdamW, SGD, Constant, Linear, Cosine),
         *(
+            BoundedRegression,
             EachTeacher,
             EachHead,
             NoisyTeacher,

@@ -11,6 +11,7 @@ from laconic.distill.attention_maps import AttentionMaps
 from laconic.distill.attention_transfer import AttentionTransfer
 from laconic.distill.beams import Beams
 from laconic.distill.binary_soft_labels import BinarySoftLabels
+from laconic.distill.bounded_regression import BoundedRegression
 from laconic.distill.by_gap import ByGap
 from laconic.distill.channel_correlation import ChannelCorrelation
 from laconic.distill.channel_distributions import ChannelDistributions
@@ -131,6 +132,7 @@ __all__ = [
     "AttentionTransfer",
     "Beams",
     "BinarySoftLabels",
+    "BoundedRegression",
     "ByGap",
     "ChannelCorrelation",
     "ChannelDistributions",
