@@ -14,7 +14,8 @@ import os
 import sys
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
-from training_samples import StoppedError, matched_run, uneven_run, whole_run
+from laconic.core.errors import TrainingError
+from training_samples import StoppedError, matched_run, poisoned_run, uneven_run, whole_run
 
 work, result, last = sys.argv[1:]
 
@@ -34,6 +35,12 @@ except StoppedError:
     trained["sharded whole"] = whole_run(work + "/sharded")
 assert trained["sharded whole"].resumed_at == 4
 assert trained["sharded whole"].scores == trained["whole"].scores
+try:
+    poisoned_run()  # Only the second process has the sample in its share.
+except TrainingError as error:
+    assert "loss term 'labels' is nan at step 2 of 4" in str(error)
+else:
+    raise AssertionError
 save_file({f"{name} {k}": v for name, run in trained.items() for k, v in run.model.state_dict().items()}, result)
 """
 

@@ -110,6 +110,14 @@ def whole_run(work: str | None = None, *, crash_after: int = 0) -> Trained:
         return train(model, task, training, objective=objective, validation=held, **options)
 
 
+def poisoned_run() -> Trained:
+    """Training on data whose last sample of the second batch is not a number."""
+    batches = data(4)
+    batches[1][0][-1] = torch.nan
+    task = task_of(batches)
+    return train(plain_network(2), task, Training(epochs=1), objective=supervised(task))
+
+
 class StoppedError(Exception):
     """Stands for a crash."""
 
