@@ -110,6 +110,12 @@ def test_a_model_that_cannot_be_copied_is_told_by_its_class() -> None:
         apply(model, Plan())
 
 
+def test_a_model_that_holds_what_it_computed_from_its_weights_is_copied() -> None:
+    model = net()
+    model.kept, model.listed = model.fc1.weight * 2, [model.fc1.weight * 3]
+    assert torch.equal(apply(model, Plan()).kept, model.kept)
+
+
 # --- recoding
 
 

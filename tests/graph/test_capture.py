@@ -152,3 +152,18 @@ def test_mode_is_restored_after_a_failure():
     with pytest.raises(ModelError):
         capture(model, (torch.ones(3, 4),))
     assert model.training
+
+
+class Packed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.recurrent = nn.GRU(2, 3, batch_first=True)
+
+    def forward(self, x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return self.recurrent(packed)[1]
+
+
+def test_packed_sequences_are_refused_with_what_to_do_instead():
+    with pytest.raises(ModelError, match=r"packed sequences\. Run the layer on padded sequences, and take each"):
+        capture(Packed(), (torch.randn(2, 4, 2), torch.tensor([4, 2])))

@@ -214,9 +214,12 @@ class Experts(nn.Module):
         self.first, self.router, self.last = nn.Linear(3, 6), nn.Linear(6, 4), nn.Linear(6, 2)
         self.experts = nn.ModuleList(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6)) for _ in range(4))
 
-    def forward(self, x, gone=()):
+    def forward(self, x, gone=(), never=()):
         x = self.first(x)
-        weights, chosen = self.router(x).softmax(-1).topk(2)
+        logits = self.router(x)
+        if never:
+            logits[..., list(never)] = -torch.inf
+        weights, chosen = logits.softmax(-1).topk(2)
         mixed = torch.zeros_like(x)
         for i, expert in enumerate(self.experts):
             if i not in gone:
@@ -224,11 +227,51 @@ class Experts(nn.Module):
         return self.last(x + mixed)
 
 
-def test_experts_of_a_list_go_as_blocks_and_the_router_keeps_their_rows():
+def test_experts_leave_their_list_and_the_router_never_chooses_them(tmp_path):
     torch.manual_seed(0)
     model, x = Experts().eval(), torch.randn(2, 5, 3)
-    pruned = remove_blocks(model, x, names=["experts.1", "experts.3"])
+    pruned = remove_blocks(model, x, names=["experts.0", "experts.2"])
+    assert pruned.kind == "module" and len(pruned.model.experts) == pruned.model.router.out_features == 2
+    torch.testing.assert_close(pruned.model.router.weight, model.router.weight[[1, 3]])
+    with torch.no_grad():
+        torch.testing.assert_close(pruned.model(x), model(x, never=(0, 2)))
+        assert not torch.allclose(pruned.model(x), model(x, gone=(0, 2)))
+        again = load_pruned(pruned.save(tmp_path / "small"), Experts()).model
+        assert torch.equal(again(x), pruned.model(x))
+    assert any("gives what they had to the others" in note for note in pruned.notes)
+
+
+class Dispatched(Experts):
+    """Each expert is given the tokens that chose it: how many, the data decides."""
+
+    def forward(self, x, gone=(), never=()):
+        x = self.first(x).flatten(0, 1)
+        logits = self.router(x)
+        if never:
+            logits[..., list(never)] = -torch.inf
+        weights, chosen = logits.softmax(-1).topk(2)
+        mixed = torch.zeros_like(x)
+        for i, expert in enumerate(self.experts):
+            token, place = torch.where(chosen == i)
+            mixed[token] += weights[token, place, None] * expert(x[token])
+        return self.last(x + mixed)
+
+
+def test_experts_that_are_given_their_tokens_alone_go_by_name():
+    torch.manual_seed(0)
+    model, x = Dispatched().eval(), torch.randn(2, 5, 3)
+    pruned = remove_blocks(model, x, names=["experts.1"])
+    assert pruned.kind == "module" and len(pruned.model.experts) == len(pruned.model.router.weight) == 3
+    with torch.no_grad():
+        torch.testing.assert_close(pruned.model(x), model(x, never=(1,)))
+    assert pruned.removed["experts.1"] > 0
+
+
+def test_experts_that_each_token_needs_go_as_blocks_and_the_router_keeps_their_rows():
+    torch.manual_seed(0)
+    model, x = Experts().eval(), torch.randn(2, 5, 3)
+    pruned = remove_blocks(model, x, names=["experts.0", "experts.1", "experts.3"])
     assert pruned.kind == "module" and pruned.model.router.weight.shape[0] == 4
     assert not [name for name, _ in pruned.model.named_parameters() if name.startswith(("experts.1", "experts.3"))]
     with torch.no_grad():
-        torch.testing.assert_close(pruned.model(x), model(x, gone=(1, 3)))
+        torch.testing.assert_close(pruned.model(x), model(x, gone=(0, 1, 3)))

@@ -48,7 +48,7 @@ def test_gain_is_the_difference_of_amounts():
     savings = Savings(found, "macs")
     others = {second.atom: 4}
     expected = savings.amount(others) - savings.amount({**others, first.atom: 5})
-    assert savings.gained(first, others, 5) == expected == 3 * (3 + 4)
+    assert savings.gained(others, {first.atom: 5}) == expected == 3 * (3 + 4)
 
 
 def test_unknown_measure_is_named():

@@ -77,10 +77,12 @@ def unproject(place: Projected) -> None:
 
 def copied(model: nn.Module) -> nn.Module:
     """Returns a deep copy of a model that may hold projections and may just have been trained; its caches are empty."""
-    recurrent = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
-    # A recurrent layer keeps the weights of its last call; projected ones have a history, which deepcopy refuses.
-    kept = [weight for module in recurrent for weight in module._flat_weights if isinstance(weight, Tensor)]
-    found = copy.deepcopy(model, {id(weight): weight.detach() for weight in kept if not weight.is_leaf})
+    # What a layer computes from its parameters and keeps, as a recurrent one or the older `weight_norm` do, has a
+    # history, which deepcopy refuses.
+    held = [value for module in model.modules() for value in vars(module).values()]
+    held += [weight for value in held if isinstance(value, list) for weight in value]
+    kept = [value for value in held if isinstance(value, Tensor) and not value.is_leaf]
+    found = copy.deepcopy(model, {id(value): value.detach() for value in kept})
     forget(found)
     return found
 

@@ -98,6 +98,8 @@ def capture(
     inputs = (tuple(args), dict(kwargs or {}))
     with _eval_mode(model), forgetting(model), quietly():
         program = _export(model, inputs, dynamic_batch)
+    program.graph.eliminate_dead_code()  # `weight[0].numel()` leaves a selection behind that nobody reads.
+    program.graph_module.recompile()
     groups = _tensor_groups(model)
     canonical = {alias: names[0] for names in groups.values() for alias in names}
     signature = program.graph_signature

@@ -18,6 +18,8 @@ from laconic.graph.operators import ATTENTION, arguments, name_of
 
 Masks = Mapping[Atom, Tensor]
 Change = Callable[[Tensor, Dims], Tensor]
+LAST_INDICES = frozenset({("histc", "max")})
+"""Arguments that are the last index of a dimension, not its size."""
 RESULT_SHAPES = ("size", "shape")
 """Arguments that list the whole shape of the result."""
 
@@ -111,7 +113,7 @@ def _rewrite(copied: Node, original: Node, argument: str, exprs: Expr | Dims, ma
         copied.kwargs = {}
         return
     if not isinstance(exprs, tuple):
-        _set(copied, argument, kept_size(exprs, sizes))
+        _set(copied, argument, kept_size(exprs, sizes) - ((name_of(copied), argument) in LAST_INDICES))
         return
     entries = [given] if isinstance(given, int) else list(given)
     varies = _varying_entries(original, argument, entries)

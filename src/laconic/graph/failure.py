@@ -20,6 +20,10 @@ BRANCH = ("it decides by the values of a tensor", "Use torch.where or torch.cond
 NUMBER = ("it turns a tensor's value into a Python number", "Keep it a tensor, or compute the number outside forward.")
 PACKED = ("its weights are packed by PyTorch's quantisation", "Pass the network as it was before that.")
 NUMPY = ("it leaves torch for numpy", "Write it with torch operations.")
+SEQUENCES = (
+    "PyTorch does not export packed sequences",
+    "Run the layer on padded sequences, and take each one's last step by its length with gather.",
+)
 KNOWN_CAUSES = (
     ("quantized.LinearPackedParams", PACKED),
     ("quantized.Conv", PACKED),
@@ -76,10 +80,19 @@ def _at(error: Exception) -> str:
 
 def _cause(error: Exception) -> tuple[str, str]:
     text = str(error)
+    if _packs_sequences(error):
+        return SEQUENCES
     for sign, known in KNOWN_CAUSES:
         if sign in text:
             return known
     return _first_line(error), "Rewrite this line so that torch.export can trace it."
+
+
+def _packs_sequences(error: Exception) -> bool:
+    """Whether it is the packing, or a recurrent layer that reads a size from what it was given packed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = any(frame.filename.endswith(str(Path("modules", "rnn.py"))) for frame in frames)
+    return "pack_padded_sequence" in _at(error) or (inside and "failed to unpack the object" in str(error))
 
 
 def _first_line(error: Exception) -> str:

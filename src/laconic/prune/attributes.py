@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from laconic.graph.axes import Axes
 from laconic.graph.axes.call import Dims
-from laconic.graph.axes.expression import LARGEST_REAL, Atom, Expr, Prod, Sum, kept_size, product
+from laconic.graph.axes.expression import LARGEST_REAL, Atom, Expr, Prod, Sum, atoms_in, kept_size, product
 from laconic.graph.operators import arguments, module_of
 
 Value = int | tuple[int, ...]
@@ -32,11 +32,14 @@ KNOWN: tuple[tuple[type[nn.Module], Mapping[str, tuple[str, int]]], ...] = (
     (nn.RNNCellBase, {"input_size": ("weight_ih", 1), "hidden_size": ("weight_hh", 1)}),
 )
 """What PyTorch's own modules call the dimensions of their tensors; a later entry wins."""
+SIZE_WORDS = ("dim", "size", "width", "channels", "features", "hidden", "inner", "head", "planes")
+HEADS = ("h", "nh", "n_h", "num_h", "kv", "n_kv", "num_kv")
+"""What attention modules call their number of heads where they do not spell it out."""
 INPUT_NAMES, OUTPUT_NAMES = ("in_", "input"), ("out_", "output")
 
 
 @dataclass(frozen=True)
-class _Dimension:
+class Dimension:
     """A dimension that a module may keep the size of: `side` is `input`, `output` or `own`."""
 
     expr: Expr
@@ -72,18 +75,42 @@ def matching_attributes(model: nn.Module, axes: Axes, sizes: Sizes) -> dict[tupl
     These are the dimensions of what the module's own operators read, return and have as arguments. Where several have
     the same size, but not after the cut, the attribute's name tells heads from their width and inputs from outputs.
     """
-    own = _dealt_with(axes)
+    own = dealt_with(axes)
     roles = {axis.atom: axis.kind for axis in axes}
     found: dict[tuple[str, str], Value] = {}
     for path, module in model.named_modules():
-        if type(module).__module__.startswith("torch.nn."):
-            continue
-        for name, value in vars(module).items():
-            entries = value if isinstance(value, tuple) else (value,)
-            if entries and all(type(entry) is int and entry > 1 for entry in entries):
-                kept = tuple(_kept(name, entry, own.get(path, ()), roles, sizes) for entry in entries)
-                found[path, name] = kept if isinstance(value, tuple) else kept[0]
+        for name, value, entries in _integers(module):
+            kept = tuple(_kept(name, entry, own.get(path, ()), roles, sizes) for entry in entries)
+            found[path, name] = kept if isinstance(value, tuple) else kept[0]
     return found
+
+
+def named_attributes(model: nn.Module, axes: Axes, sizes: Sizes) -> dict[tuple[str, str], Value]:
+    """Returns what `matching_attributes` does, for attributes whose names say that they are sizes or numbers of heads.
+
+    Other numbers, such as those of buckets or groups, are as large as some dimension by chance.
+    """
+    found = matching_attributes(model, axes, sizes)
+    return {
+        place: value
+        for place, value in found.items()
+        if any(word in place[1] for word in SIZE_WORDS) or place[1] in HEADS
+    }
+
+
+def integers_of(module: nn.Module) -> Iterator[int]:
+    """Yields every integer above one that a user's module keeps in its attributes."""
+    for _, _, entries in _integers(module):
+        yield from entries
+
+
+def _integers(module: nn.Module) -> Iterator[tuple[str, Value, tuple[int, ...]]]:
+    if type(module).__module__.startswith("torch.nn."):
+        return
+    for name, value in vars(module).items():
+        entries = value if isinstance(value, tuple) else (value,)
+        if entries and all(type(entry) is int and entry > 1 for entry in entries):
+            yield name, value, entries
 
 
 def _declared(path: str, module: nn.Module, axes: Axes) -> Iterator[tuple[str, Expr | Dims]]:
@@ -126,8 +153,9 @@ def _of_convolution(
         yield "groups", groups
 
 
-def _dealt_with(axes: Axes) -> dict[str, list[_Dimension]]:
-    found: dict[str, list[_Dimension]] = {}
+def dealt_with(axes: Axes) -> dict[str, list[Dimension]]:
+    """Returns module path -> the dimensions of what its own operators read, return and have as arguments."""
+    found: dict[str, list[Dimension]] = {}
     for node, result in axes.resolved.dims.items():
         dims = found.setdefault(module_of(node), [])
         dims += _parts(result if isinstance(result, tuple) else sum(result, ()), "output")
@@ -142,12 +170,12 @@ def _dealt_with(axes: Axes) -> dict[str, list[_Dimension]]:
     return found
 
 
-def _parts(dims: Dims, side: str) -> list[_Dimension]:
+def _parts(dims: Dims, side: str) -> list[Dimension]:
     """Returns dimensions with the factors and parts that they are made of."""
-    found: list[_Dimension] = []
+    found: list[Dimension] = []
     for expr in dims:
         if expr.size <= LARGEST_REAL:
-            found.append(_Dimension(expr, side))
+            found.append(Dimension(expr, side))
         match expr:
             case Prod():
                 found += _parts(expr.factors, side)
@@ -156,19 +184,27 @@ def _parts(dims: Dims, side: str) -> list[_Dimension]:
     return found
 
 
-def _kept(name: str, value: int, dims: list[_Dimension] | tuple[()], roles: Mapping[Atom, str], sizes: Sizes) -> int:
+def _kept(name: str, value: int, dims: list[Dimension] | tuple[()], roles: Mapping[Atom, str], sizes: Sizes) -> int:
     fitting = [dim for dim in dims if dim.expr.size == value]
-    for chosen in (fitting, [dim for dim in fitting if _named_so(name, dim, roles)]):
+    named = [dim for dim in fitting if _named_so(name, dim, roles)]
+    widths = [dim for dim in fitting if _role(dim.expr, roles) == "head width"]
+    for chosen in (fitting, named, widths):
         sizes_left = {kept_size(dim.expr, sizes) for dim in chosen}
         if len(sizes_left) == 1:
             return sizes_left.pop()
     return value
 
 
-def _named_so(name: str, dim: _Dimension, roles: Mapping[Atom, str]) -> bool:
-    kind = roles.get(dim.expr, "") if isinstance(dim.expr, Atom) else ""
-    if "head" in name:
+def _named_so(name: str, dim: Dimension, roles: Mapping[Atom, str]) -> bool:
+    kind = _role(dim.expr, roles)
+    if "head" in name or name in HEADS:
         return kind == ("head width" if "dim" in name or "size" in name or "width" in name else "heads")
     if name.startswith(INPUT_NAMES) or name.startswith(OUTPUT_NAMES):
         return dim.side == ("input" if name.startswith(INPUT_NAMES) else "output")
     return kind not in ("heads", "head width")
+
+
+def _role(expr: Expr, roles: Mapping[Atom, str]) -> str:
+    """Returns what kind of axes a dimension is made of, where they are of one kind."""
+    kinds = {roles[atom] for atom in atoms_in(expr) if atom in roles}
+    return kinds.pop() if len(kinds) == 1 else ""

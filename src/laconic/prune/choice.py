@@ -19,7 +19,9 @@ from laconic.prune.savings import Savings
 
 Scope = Literal["global", "layer", "kind", "equal"]
 Sizes = dict[Atom, int]
-Gained = Callable[[Axis, Sizes, int], float]
+Together = Mapping[Axis, int]
+"""Axes that shrink at once: each of them, by how many times its size is a size that they have in common."""
+Gained = Callable[[Sizes, Sizes], float]
 HALVINGS = 20
 CLOSE = 0.005
 """What may be missing of the wanted saving."""
@@ -35,11 +37,38 @@ class Candidates:
         removals: how each axis shrinks.
         savings: what counts.
         limits: what each axis may come to.
+        locked: axes that are of one size now and have to be of one size afterwards.
     """
 
     removals: Mapping[Axis, Removal]
     savings: Savings
     limits: Limits = NO_LIMITS
+    locked: Sequence[Together] = ()
+
+    def together(self, axes: Sequence[Axis]) -> list[Together]:
+        """Returns the locked sets among some axes, and each other axis alone."""
+        sets = [axes_in for axes_in in self.locked if axes_in.keys() <= set(axes)]
+        held = {axis for axes_in in sets for axis in axes_in}
+        return [*sets, *({axis: 1} for axis in axes if axis not in held)]
+
+    def smaller(self, together: Together, sizes: Mapping[Atom, int]) -> Sizes | None:
+        """Returns the next smaller sizes that axes may have together, or None."""
+        first, factor = next(iter(together.items()))
+        size = sizes.get(first.atom, first.size)
+        if len(together) == 1:
+            alone = self.below(first, size)
+            return None if alone is None else {first.atom: alone}
+        step = math.lcm(*together.values())
+        floor = max(self.floor(axis) * times for axis, times in together.items())
+        for common in range((size * factor - 1) // step * step, floor - 1, -step):
+            taken = {axis: common // times for axis, times in together.items()}
+            if common and all(self.limits.below(axis, wanted + 1) == wanted for axis, wanted in taken.items()):
+                return {axis.atom: wanted for axis, wanted in taken.items()}
+        return None
+
+    def price_of(self, together: Together, sizes: Mapping[Atom, int], smaller: Mapping[Atom, int]) -> float:
+        """Returns what it costs to take axes from some sizes to smaller ones."""
+        return sum(self.price(axis, sizes.get(axis.atom, axis.size), smaller[axis.atom]) for axis in together)
 
     def floor(self, axis: Axis) -> int:
         """Returns the smallest size an axis may come to."""
@@ -75,76 +104,82 @@ def choose(candidates: Candidates, ratio: float, scope: Scope) -> Sizes:
             same fraction of the slices of every kind, ranked inside it.
     """
     wanted = ratio * candidates.savings.total
-    axes = list(candidates.removals)
+    sets = candidates.together(list(candidates.removals))
     if scope == "global":
-        return _cheapest(candidates, axes, candidates.savings.gained, wanted)
+        return _cheapest(candidates, sets, candidates.savings.gained, wanted)
     if scope == "layer":
-        return _same_fraction(candidates, wanted, lambda fraction: _of_each(candidates, axes, fraction))
+        return _same_fraction(candidates, wanted, lambda fraction: _of_each(candidates, sets, fraction))
     if scope == "kind":
-        return _same_fraction(candidates, wanted, lambda fraction: _of_each_kind(candidates, axes, fraction))
+        return _same_fraction(candidates, wanted, lambda fraction: _of_each_kind(candidates, sets, fraction))
     raise invalid("prune.scope", scope, "'global', 'layer', 'kind' or 'equal'")
 
 
-def _cheapest(candidates: Candidates, axes: Sequence[Axis], gained: Gained, wanted: float) -> Sizes:
+def _cheapest(candidates: Candidates, sets: Sequence[Together], gained: Gained, wanted: float) -> Sizes:
     """Takes the lowest price per saving first; a step that saves far too much waits until no other is left."""
     sizes: Sizes = {}
     left = wanted
-    waiting = [(0.0, i) for i in range(len(axes))]  # Zero forces a look at each.
-    large: list[Axis] = []
+    waiting = [(0.0, i) for i in range(len(sets))]  # Zero forces a look at each.
+    large: list[Together] = []
     while waiting and left > CLOSE * wanted:
         _, i = heapq.heappop(waiting)
-        axis = axes[i]
-        smaller, gain = _next(candidates, axis, gained, sizes)
+        smaller, gain = _next(candidates, sets[i], gained, sizes)
         if gain > left + OVERSHOOT * wanted:
-            large.append(axis)
+            large.append(sets[i])
         if smaller is None or gain <= 0 or gain > left + OVERSHOOT * wanted:
             continue
-        rate = candidates.price(axis, sizes.get(axis.atom, axis.size), smaller) / gain
+        rate = candidates.price_of(sets[i], sizes, smaller) / gain
         if waiting and rate > waiting[0][0]:
             heapq.heappush(waiting, (rate, i))  # Others have shrunk since it was last looked at.
             continue
-        sizes[axis.atom] = smaller
+        sizes |= smaller
         left -= gain
         heapq.heappush(waiting, (0.0, i))
     return sizes if left <= CLOSE * wanted else sizes | _nearest(candidates, large, gained, sizes, left)
 
 
-def _next(candidates: Candidates, axis: Axis, gained: Gained, sizes: Sizes) -> tuple[int | None, float]:
-    """Returns the next smaller size of an axis, and what it saves."""
-    smaller = candidates.below(axis, sizes.get(axis.atom, axis.size))
-    return smaller, 0.0 if smaller is None else gained(axis, sizes, smaller)
+def _next(candidates: Candidates, together: Together, gained: Gained, sizes: Sizes) -> tuple[Sizes | None, float]:
+    """Returns the next smaller sizes of a set, and what they save."""
+    smaller = candidates.smaller(together, sizes)
+    return smaller, 0.0 if smaller is None else gained(sizes, smaller)
 
 
-def _nearest(candidates: Candidates, axes: Sequence[Axis], gained: Gained, sizes: Sizes, left: float) -> Sizes:
+def _nearest(candidates: Candidates, sets: Sequence[Together], gained: Gained, sizes: Sizes, left: float) -> Sizes:
     """Returns the one step that comes nearer to what is still wanted than no step, if there is one."""
-    steps = [(axis, *_next(candidates, axis, gained, sizes)) for axis in axes]
-    axis, smaller, gain = min(steps, key=lambda step: abs(left - step[2]), default=(None, None, 0.0))
-    return {} if axis is None or smaller is None or gain >= 2 * left else {axis.atom: smaller}
+    steps = [_next(candidates, together, gained, sizes) for together in sets]
+    smaller, gain = min(steps, key=lambda step: abs(left - step[1]), default=(None, 0.0))
+    return {} if smaller is None or gain >= 2 * left else smaller
 
 
-def _of_each(candidates: Candidates, axes: Sequence[Axis], fraction: float) -> Sizes:
-    return {axis.atom: size for axis in axes if (size := _shrunk(candidates, axis, fraction)) < axis.size}
-
-
-def _shrunk(candidates: Candidates, axis: Axis, fraction: float) -> int:
-    """Returns the allowed size nearest to what a fraction leaves of an axis."""
-    wanted = (1 - fraction) * axis.size
-    size = axis.size
-    while (smaller := candidates.below(axis, size)) is not None and abs(smaller - wanted) <= abs(size - wanted):
-        size = smaller
-    return size
-
-
-def _of_each_kind(candidates: Candidates, axes: Sequence[Axis], fraction: float) -> Sizes:
+def _of_each(candidates: Candidates, sets: Sequence[Together], fraction: float) -> Sizes:
     found: Sizes = {}
-    for kind in dict.fromkeys(axis.kind for axis in axes):
-        alike = [axis for axis in axes if axis.kind == kind]
-        found |= _cheapest(candidates, alike, _slices_gained, fraction * sum(axis.size for axis in alike))
+    for together in sets:
+        found |= _shrunk(candidates, together, fraction)
     return found
 
 
-def _slices_gained(axis: Axis, sizes: Sizes, size: int) -> float:
-    return sizes.get(axis.atom, axis.size) - size
+def _shrunk(candidates: Candidates, together: Together, fraction: float) -> Sizes:
+    """Returns the allowed sizes nearest to what a fraction leaves of a set."""
+    first = next(iter(together))
+    wanted, size = (1 - fraction) * first.size, first.size
+    sizes: Sizes = {}
+    while (smaller := candidates.smaller(together, sizes)) is not None:
+        if abs(smaller[first.atom] - wanted) > abs(size - wanted):
+            break
+        sizes, size = smaller, smaller[first.atom]
+    return sizes
+
+
+def _of_each_kind(candidates: Candidates, sets: Sequence[Together], fraction: float) -> Sizes:
+    found: Sizes = {}
+    for kind in dict.fromkeys(axis.kind for together in sets for axis in together):
+        alike = [together for together in sets if next(iter(together)).kind == kind]
+        whole = sum(axis.size for together in alike for axis in together)
+        found |= _cheapest(candidates, alike, _slices_gained, fraction * whole)
+    return found
+
+
+def _slices_gained(sizes: Sizes, smaller: Sizes) -> float:
+    return sum(sizes.get(atom, atom.size) for atom in smaller) - sum(smaller.values())
 
 
 def _same_fraction(candidates: Candidates, wanted: float, sizes_at: Callable[[float], Sizes]) -> Sizes:

@@ -17,12 +17,17 @@ from laconic.graph import Graph, capture
 from laconic.graph.axes import Axes, Axis
 from laconic.graph.cutting import cut
 from laconic.graph.oracle import cut_error
-from laconic.prune.attributes import known_attributes, matching_attributes
+from laconic.prune.attributes import known_attributes, matching_attributes, named_attributes
 from laconic.prune.configuration import described, has_config, rebuilt
 from laconic.prune.cuts import Attributes, cuts
 from laconic.prune.rewriting import rewritings
+from laconic.prune.training_only import cut_for_training
 
-WAYS: tuple[tuple[Attributes, ...], ...] = ((known_attributes,), (known_attributes, matching_attributes))
+WAYS: tuple[tuple[Attributes, ...], ...] = (
+    (known_attributes,),
+    (known_attributes, matching_attributes),
+    (known_attributes, named_attributes),
+)
 """Which attributes to update, tried in this order."""
 Proof = Callable[[Axes, Mapping[Axis, Tensor], nn.Module, Sequence[Any], Mapping[str, Any]], float]
 
@@ -81,21 +86,24 @@ def cut_out(
         )
     why = ""
     for attributes in WAYS:
-        plan = cuts(model, axes, keep, attributes)
-        own = apply(model, plan)
-        found, why = _tried(own, axes, keep, args, kwargs, proof)
+        complete = cut_for_training(model, cuts(model, axes, keep, attributes), axes, keep, args, kwargs)
+        if complete is None:
+            why = "in training its own code reads parameters that evaluation does not, and they do not fit any more"
+            continue
+        plan, own = complete, apply(model, complete)
+        found, why = tried(own, axes, keep, args, kwargs, proof)
         graph, why = _captured(own, args, kwargs) if found <= limit else (None, why)
         if graph is not None:
-            again, why = _tried(graph.program.module(check_guards=False), axes, keep, args, kwargs, proof)
+            again, why = tried(graph.program.module(check_guards=False), axes, keep, args, kwargs, proof)
             if again <= limit:
                 smaller_own = Smaller(own, plan, "module", "", found, graph=graph)
                 return _configured(
-                    smaller_own, model, axes, keep, lambda m: _tried(m, axes, keep, args, kwargs, proof)[0]
+                    smaller_own, model, axes, keep, lambda m: tried(m, axes, keep, args, kwargs, proof)[0]
                 )
     try:
         for plan, notes in rewritings(model, axes, keep):
             rewritten = apply(model, plan)
-            found, _ = _tried(rewritten, axes, keep, args, kwargs, proof)
+            found, _ = tried(rewritten, axes, keep, args, kwargs, proof)
             if found <= limit:
                 return Smaller(rewritten, plan, "graph", why, found, notes)
     except ModelError as failure:
@@ -155,7 +163,7 @@ def _captured(own: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         return None, f"its own code cannot be exported at the new sizes: {failure}"
 
 
-def _tried(
+def tried(
     own: nn.Module,
     axes: Axes,
     keep: Mapping[Axis, Tensor],

@@ -17,7 +17,7 @@ from laconic.core.errors import LaconicError, ModelError, invalid
 from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.graph import Costs, Graph, capture, costs
-from laconic.graph.axes import axes
+from laconic.graph.axes import Axes, axes
 from laconic.graph.blocks import Block, blocks, freed
 from laconic.graph.example import Example, example_inputs
 from laconic.graph.shortening import replacements, shorten, shortening_error
@@ -26,6 +26,7 @@ from laconic.prune.cutting import Smaller, refitted, tolerance
 from laconic.prune.depth_choice import BlockMeasure, BlockSavings, Chosen, choose_blocks
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.depth_swaps import swaps
+from laconic.prune.listed_experts import listed_experts, without_experts
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.renumbered import renumbered
@@ -54,14 +55,15 @@ def remove_blocks(
 
     Blocks are found from the graph (`laconic.graph.blocks`), and priced by leaving each out: with a task in nats, with
     example inputs by the relative change of the outputs. The one with the lowest price for each unit saved goes first,
-    then the prices are measured again. A branch's result then counts as zero, a layer's input is its output.
+    then the prices are measured again. A branch's result then counts as zero, a layer's input is its output. Where
+    nothing but experts of a module list goes, the router loses their rows and can no longer choose them.
 
     Args:
         model: a trained model; left untouched.
         data: a `Task`, whose calibration data is read without labels; or example inputs.
         ratio: the fraction to save, in `[0, 1)`; or
         count: how many blocks to remove, the cheapest whatever they save; or
-        names: which blocks to remove. Exactly one of the three.
+        names: which blocks to remove, or which experts of module lists. Exactly one of the three.
         of: what `ratio` counts.
         keep: patterns (`*`, `?`) of parameter names; a block that would lose such a parameter stays.
         compensate: with a task, fit what remains to the original's activations (see `refit`): `"weights"`, biases and
@@ -102,14 +104,19 @@ def remove_blocks(
     graph = graph or capture(model, args, kwargs)
     device = next((p.device for p in graph.parameters.values()), torch.device("cpu"))
     prices = Prices(graph, task, batches_of(task or (args, kwargs), device, priced_on))
-    chosen = _chosen(graph, prices, ratio, count, names, of, keep)
-    shallower = _without(model, graph, chosen.blocks, args, kwargs)
-    if task is not None and chosen.blocks and compensate is not None:
+    found = axes(graph)
+    routed = _without_experts(model, found, names or (), args, kwargs)
+    chosen = Chosen() if routed else _chosen(graph, prices, ratio, count, names, of, keep)
+    routed = routed or _without_experts(model, found, [block.name for block in chosen.blocks], args, kwargs)
+    shallower = routed or _without(model, graph, chosen.blocks, args, kwargs)
+    removed = {block.name: price for block, price in zip(chosen.blocks, chosen.prices, strict=True)}
+    if routed and not removed:
+        removed = {", ".join(names or ()): prices.of_model(routed.model)}
+    if routed is None and task is not None and chosen.blocks and compensate is not None:
         inputs = [(batch.args, batch.kwargs) for batch in batches_of(task, device, samples)]
-        found = axes(graph)
         fitted = refit(found, {}, inputs, weights=compensate == "weights", shorter=shorten(graph, chosen.blocks))
         shallower = refitted(model, shallower, fitted)
-    if renumber and chosen.blocks and has_config(model):
+    if renumber and routed is None and chosen.blocks and has_config(model):
         shallower = renumbered(model, shallower, args, kwargs)
     after = costs(capture(shallower.model, args, kwargs))
     before = costs(graph)
@@ -119,13 +126,23 @@ def remove_blocks(
         kind=shallower.kind,
         why=shallower.why,
         error=shallower.error,
-        axes=axes(graph),
+        axes=found,
         keep={},
-        removed={block.name: price for block, price in zip(chosen.blocks, chosen.prices, strict=True)},
+        removed=removed,
         before=before,
         after=after,
         notes=(*_notes(before, after, ratio, of), *shallower.notes),
     )
+
+
+def _without_experts(
+    model: nn.Module, found: Axes, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Smaller | None:
+    """Returns the model without some experts of lists and their rows in the routers; None if anything else goes."""
+    gone = {mixture: away for mixture in listed_experts(model, found) if (away := mixture.among(names))}
+    if not gone or sum(map(len, gone.values())) < len(set(names)):
+        return None
+    return without_experts(model, found, gone, args, kwargs)
 
 
 def _without(

@@ -24,6 +24,7 @@ from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
+from laconic.prune.shared_widths import shared_widths
 from laconic.prune.whole import NEAR, Compensation
 
 Schedule = Literal["cubic", "linear", "one-shot"]
@@ -211,6 +212,7 @@ class _Course:
             removals={axis: self.importance.removal(axis, known) for axis in free},
             savings=Savings(now, self.savings.measure),
             limits=replace(self.limits, least=floors),
+            locked=shared_widths(model, now, free),
         )
 
     def _fitted(self, model: nn.Module, found: Axes, keep: Mapping[Axis, Tensor], smaller: Smaller) -> Smaller:

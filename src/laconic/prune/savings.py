@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from torch.fx import Node
 
 from laconic.core.errors import invalid
-from laconic.graph.axes import Axes, Axis
+from laconic.graph.axes import Axes
 from laconic.graph.axes.call import Dims
 from laconic.graph.axes.expression import LARGEST_REAL, Atom, Prod, atoms_in, kept_size, product
 from laconic.graph.costs import macs_by_product
@@ -53,10 +53,11 @@ class Savings:
         """Returns what is left of the whole at these sizes."""
         return sum(self._term(i, sizes) for i in range(len(self._terms)))
 
-    def gained(self, axis: Axis, sizes: dict[Atom, int], size: int) -> float:
-        """Returns what it saves to take one more axis down to a size, everything else at the given sizes."""
-        smaller = {**sizes, axis.atom: size}
-        return sum(self._term(i, sizes) - self._term(i, smaller) for i in self._of_axis[axis.atom])
+    def gained(self, sizes: Sizes, smaller: Sizes) -> float:
+        """Returns what it saves to take some more axes down to smaller sizes, everything else at the given ones."""
+        after = {**sizes, **smaller}
+        touched = {i for atom in smaller for i in self._of_axis[atom]}
+        return sum(self._term(i, sizes) - self._term(i, after) for i in sorted(touched))
 
     def _term(self, i: int, sizes: Sizes) -> float:
         weight, dims = self._terms[i]

@@ -25,6 +25,7 @@ from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
+from laconic.prune.shared_widths import shared_widths
 from laconic.prune.sound import check_runs
 from laconic.prune.units import Units, jointly, present
 
@@ -141,6 +142,7 @@ def prune(
         removals={axis: importance.removal(axis, known) for axis in free},
         savings=Savings(found, of),
         limits=limits,
+        locked=shared_widths(model, found, free),
     )
     sizes = equal_sizes(candidates, ratio, model, found) if scope == "equal" else choose(candidates, ratio, scope)
     kept = candidates.kept(sizes)

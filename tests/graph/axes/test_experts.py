@@ -72,7 +72,7 @@ def test_experts_whose_numbers_matter_are_frozen(make):
     assert ("router.weight", 0) in frozen
 
 
-@pytest.mark.parametrize("name", ["Mixture", "OneHot", "Sigmoid", "LookedUp"])
+@pytest.mark.parametrize("name", ["Mixture", "OneHot", "Sigmoid", "LookedUp", "Sorted"])
 def test_pruning_experts_gives_back_the_users_own_module(name):
     model = DENSE[name]().eval()
     pruned = prune(model, X, ratio=0.4, importance=Magnitude(), keep=("head.*",), of="slices")
@@ -80,4 +80,6 @@ def test_pruning_experts_gives_back_the_users_own_module(name):
     kept = len(pruned.keep[axis.name])
     assert pruned.kind == "module" and CHOSEN <= kept < EXPERTS
     assert pruned.model.up.shape[0] == pruned.model.router.out_features == kept and pruned.error < 1e-5
-    assert pruned.model.num_experts == (kept if name in ("Mixture", "OneHot") else EXPERTS)  # The others never read it.
+    assert pruned.model.num_experts == (
+        kept if name in ("Mixture", "OneHot", "Sorted") else EXPERTS
+    )  # The others never read it.

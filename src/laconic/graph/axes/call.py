@@ -17,6 +17,8 @@ CARRYING = RESHAPING | PASSING | {"select", "slice"}
 """Operators whose results are some or all of the values that go in."""
 FOLLOWING = frozenset({"one_hot", "scatter", "scatter_add", "gather", "index", "index_select"})
 """Operators that can follow from which dimension an index is."""
+ARRANGING = frozenset({"one_hot", "histc", "sort", "argsort", "index"})
+"""Operators that read indices as values: they encode, count or rearrange them."""
 Dims = tuple[Expr, ...]
 Result = Dims | list[Dims]
 """The dimensions of an operator's result; a list where it returns several tensors."""
@@ -112,10 +114,10 @@ class Call:
             return
         given = self.given
         listed: list[Any] = given["indices"] if self.name == "index" else [given.get("index")]
-        followed = [given["self"]] if self.name == "one_hot" else listed
+        followed = [*listed, given["self"]] if self.name in ARRANGING else listed
         for source in self.node.all_input_nodes:
             expr = self.pointed_at(source)
-            if expr is not None and not (self.name in FOLLOWING and source in followed):
+            if expr is not None and not (self.name in FOLLOWING | ARRANGING and source in followed):
                 self.algebra.freeze(expr)
 
     def position(self, argument: str = "dim", rank: int | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,6 +96,21 @@ def kept_size(expr: Expr, sizes: Mapping[Atom, int]) -> int:
             return math.prod(kept_size(factor, sizes) for factor in expr.factors)
         case Sum():
             return sum(kept_size(part, sizes) for part in expr.parts)
+
+
+def only_atom(expr: Expr, able: Container[Atom]) -> Atom | None:
+    """Returns the one atom, of those that may shrink, that an expression's size is a multiple of; else None.
+
+    Example:
+        >>> half = Atom(4)
+        >>> [only_atom(expr, {half}) is half for expr in (half, Sum((half, half)), Prod((half, half)))]
+        [True, True, False]
+    """
+    inside = {atom for atom in atoms_in(expr) if atom in able}
+    if len(inside) != 1:
+        return None
+    atom = inside.pop()
+    return atom if kept_size(expr, {atom: 1}) * atom.size == expr.size else None
 
 
 def kept_mask(expr: Expr, masks: Mapping[Atom, Tensor]) -> Tensor:

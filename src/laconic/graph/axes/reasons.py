@@ -12,7 +12,7 @@ EFFECTS: tuple[tuple[frozenset[str], str], ...] = (
     (CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS, "kernel positions"),
     (frozenset(lookup.RULES), "found by index"),
     (frozenset({"select", "unbind"}), "taken one by one"),
-    (frozenset({"topk", "sort", "argsort", "cumsum", "cumprod", "roll", "flip"}), "their order matters"),
+    (frozenset({"topk", "sort", "argsort", "cumprod", "roll", "flip"}), "their order matters"),
     (frozenset(name for name in RULES if name.startswith("fft_")), "their order matters"),
     (frozenset(space.RULES), "positions in space"),
 )

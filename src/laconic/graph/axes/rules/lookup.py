@@ -40,9 +40,11 @@ def index(call: Call) -> Result | None:
     indexed = _indexed(call)
     if indexed is None:
         return None
-    dims = call.dims("self")
+    dims, values = call.dims("self"), call.pointed_at(call.given["self"])
     for d, node in indexed.items():
         _point(call, node, dims[d])
+    if values is not None:
+        call.notes.positions[call.node] = values
     return _looked_up(call, dims, indexed)
 
 

@@ -7,6 +7,7 @@ from torch.fx import Node
 from laconic.graph.axes.call import Call, Dims, Result, Rule
 from laconic.graph.axes.expression import Expr, product
 from laconic.graph.macs import spelled_out
+from laconic.graph.operators import PASSING, name_of
 
 
 def linear(call: Call) -> Result:
@@ -45,11 +46,19 @@ def matmul(call: Call) -> Result:
 
 
 def grouped(call: Call) -> Result | None:
-    """Rows `[s, k]` sorted by expert, experts `[g, k, n]` -> `[s, n]`: which rows an expert gets, the data decides."""
-    first, second = call.dims(call.tensors[0]), call.dims(call.tensors[1])
+    """Rows `[s, k]` sorted by expert, experts `[g, k, n]` -> `[s, n]`: which rows an expert gets, the data decides.
+
+    Offsets `[g]` say where the rows of each expert end. Where they count choices, an expert that is never chosen has
+    none; any other offsets would give its rows to the next.
+    """
+    first, second, *ends = (call.dims(node) for node in call.tensors[:3])
     if (len(first), len(second)) != (2, 3):
         return None
-    call.algebra.freeze(second[0])
+    if ends and _counts_choices(call.tensors[2]):
+        call.algebra.unify(second[0], ends[0][0])
+        call.statistic(second[0])
+    else:
+        call.algebra.freeze(second[0])
     call.algebra.unify(first[1], second[1])
     return (first[0], second[2])
 
@@ -116,6 +125,13 @@ def distances(call: Call) -> Result:
     call.statistic(first[-1])
     batch = call.broadcast([first[:-2], second[:-2]], call.shape[:-2])
     return (*batch, first[-2], second[-2])
+
+
+def _counts_choices(node: Node) -> bool:
+    """Whether these are running sums of how often each expert is chosen."""
+    while name_of(node) in PASSING | {"cumsum"}:
+        node = node.all_input_nodes[0]
+    return name_of(node) == "histc"
 
 
 def _operands(call: Call) -> tuple[Node, Node]:

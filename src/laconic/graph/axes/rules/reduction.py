@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from laconic.graph.axes.call import Call, Dims, Result, Rule
 from laconic.graph.axes.expression import ONE
 
@@ -24,8 +26,9 @@ def position(call: Call) -> Result:
 
 
 def extreme(call: Call) -> Result:
-    """A maximum with its position, or of everything."""
-    return position(call) if call.given.get("dim") is not None else statistic(call)
+    """A maximum, with its position or of everything; a position that nobody reads freezes nothing."""
+    read = any(user.target is operator.getitem and user.args[1] == 1 and user.users for user in call.node.users)
+    return position(call) if read else statistic(call)
 
 
 def softmax(call: Call) -> Result:
@@ -36,11 +39,25 @@ def softmax(call: Call) -> Result:
 
 
 def ordered(call: Call) -> Result:
-    """Sorting and running sums: the order of the dimension matters, it is frozen."""
+    """Sorting and running products: the order of the dimension matters, it is frozen.
+
+    Indices that are sorted are still indices: those that are left keep their order.
+    """
     dims, at = call.dims("self"), call.position()
     call.algebra.freeze(dims[at])
+    expr = call.pointed_at(call.given["self"])
+    for user in call.node.users:
+        if expr is not None and user.target is operator.getitem and user.args[1] == 0:
+            call.notes.positions[user] = expr
     results = [(*dims[:at], call.algebra.rigid(shape[at]), *dims[at + 1 :]) for shape in call.shapes]
     return results if isinstance(call.node.meta["val"], tuple | list) else results[0]
+
+
+def running(call: Call) -> Result:
+    """Sums up to each index: of what is kept, once something is cut."""
+    dims = call.dims("self")
+    call.statistic(dims[call.position()])
+    return dims
 
 
 def spectrum(call: Call) -> Result:
@@ -67,6 +84,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("argmax", "argmin", "median", "mode"), position),
     **dict.fromkeys(("max", "min"), extreme),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax", "special_softmax"), softmax),
-    **dict.fromkeys(("sort", "argsort", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp"), ordered),
+    **dict.fromkeys(("sort", "argsort", "cumprod", "cummax", "cummin", "logcumsumexp"), ordered),
+    "cumsum": running,
     **dict.fromkeys((f"fft_{kind}{rank}" for kind in FOURIER for rank in ("", "2", "n")), spectrum),
 }

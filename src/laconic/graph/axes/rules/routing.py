@@ -33,4 +33,18 @@ def one_hot(call: Call) -> Result | None:
     return (*call.dims("self"), expr)
 
 
-RULES: dict[str, Rule] = {"topk": topk, "one_hot": one_hot}
+def histogram(call: Call) -> Result | None:
+    """How often each index occurs, where there is one bin for each."""
+    expr, given = call.pointed_at(call.given["self"]), call.given
+    if expr is None:
+        return None
+    if (given["bins"], given["min"], given["max"]) != (expr.size, 0, expr.size - 1):
+        call.algebra.freeze(expr)
+        return None
+    call.algebra.freeze(*call.dims("self"))
+    call.follow("bins", expr)
+    call.follow("max", expr)
+    return (expr,)
+
+
+RULES: dict[str, Rule] = {"topk": topk, "one_hot": one_hot, "histc": histogram}
