@@ -3,6 +3,7 @@
 from laconic.train.adapting import Adapting
 from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.augmented import augmented
+from laconic.train.bar import Bar
 from laconic.train.born_again import BornAgain, born_again
 from laconic.train.cached_teacher import CachedTeacher, cache_bytes, cached_teacher
 from laconic.train.compiled import compiled
@@ -34,6 +35,7 @@ __all__ = [
     "AdamW",
     "Adapting",
     "Assisted",
+    "Bar",
     "BornAgain",
     "CachedTeacher",
     "Callback",
