@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from training_samples import data, network, plain_network, same_weights, task_of
+from training_samples import Augmented, StoppedError, data, network, plain_network, same_weights, shuffled, task_of
 
 from laconic.core.metric import IGNORED_LABEL
 from laconic.core.task import Batch
 from laconic.distill import SoftLabels
-from laconic.train import SGD, Training, distillation, supervised, train
+from laconic.train import SGD, Step, Training, distillation, supervised, train
 from laconic.train.feed import parts_of
 
 
@@ -63,3 +63,21 @@ def test_a_run_that_averages_ends_with_the_running_mean_of_its_weights(tmp_path:
     again = train(network(3), task, training, objective=supervised(task), work=tmp_path)
     assert again.resumed_at == 6
     assert same_weights(again.model, model)
+
+
+def test_a_run_whose_steps_reach_over_epochs_resumes_bit_for_bit(tmp_path: Any) -> None:
+    def run(seed: int, *callbacks: Any) -> Any:
+        task = task_of(shuffled(dataset=Augmented()))
+        training = Training(steps=7, accumulate=2, checkpoint_every=1, optimizer=SGD(learning_rate=0.2))
+        work = tmp_path if callbacks or seed else None
+        return train(network(seed), task, training, objective=supervised(task), work=work, callbacks=callbacks)
+
+    def crash(step: Step) -> None:
+        if step.step == 5:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(0, crash)
+    resumed = run(5)
+    assert resumed.resumed_at == 4
+    assert same_weights(run(0).model, resumed.model)
