@@ -1,6 +1,7 @@
 """Weights in small number formats."""
 
 from itertools import product
+from typing import Literal
 
 import pytest
 import torch
@@ -114,9 +115,16 @@ def test_rows_of_zeros_stay_zero_and_constant_rows_come_back(technique: RoundToV
         assert (found[1] - 0.5).abs().max() < 0.05
 
 
-def test_all_zeros_in_a_format_without_zero_stay_finite() -> None:
-    found = RoundToValues(format=BINARY).encode(torch.zeros(2, 4), linear(2, 4), evidence(linear(2, 4))).decode()
-    assert found.isfinite().all()
+@pytest.mark.parametrize("scale", ["float", "power_of_two"])
+def test_a_row_of_zeros_in_a_format_without_zero_becomes_next_to_nothing(
+    scale: Literal["float", "power_of_two"],
+) -> None:
+    given_, technique = torch.randn(3, 8), RoundToValues(format=BINARY, scale=scale)
+    given_[1] = 0
+    for seen in (evidence(linear(3, 8)), None):
+        found = technique.encode(given_, linear(3, 8), seen).decode()
+        assert float(found[1].abs().max()) < 1e-22
+        assert float((found - given_).norm()) < float(given_.norm())
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20])

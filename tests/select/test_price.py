@@ -8,7 +8,7 @@ from torch import nn
 
 from laconic.calibrate import calibrate
 from laconic.core.apply import apply
-from laconic.core.edit import Swap
+from laconic.core.edit import Recode, Swap
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
 from laconic.core.task import Task
@@ -18,7 +18,7 @@ from laconic.measure import kl_divergence
 from laconic.quantize import CompensatedRounding, RoundToNearest
 from laconic.select import PriceList, price
 from laconic.select.correct import corrected
-from laconic.select.menu import GRIDS, LOW_RANK, MENU
+from laconic.select.menu import DICTIONARIES, EVERYTHING, GRIDS, LOW_RANK, MENU, SPARSE_CODEBOOKS, SUMS
 
 MODEL = network()
 EVIDENCE = calibrate(MODEL, TASK, samples=256, activations=False)
@@ -119,6 +119,19 @@ def test_what_does_not_go_together_with_a_layer_or_saves_nothing_is_not_offered(
     assert "VectorCodebook" not in {offer.name for offer in prices.offers}
     for found in prices.layers.values():
         assert all(offer.size_bytes < found[0].size_bytes for offer in found[1:])
+
+
+def test_who_asks_is_offered_sums_dictionaries_and_words_behind_a_mask_too() -> None:
+    assert {*MENU, *SPARSE_CODEBOOKS, *SUMS, *DICTIONARIES} == {*EVERYTHING}
+    wide = nn.Sequential(nn.Linear(96, 48), nn.ReLU(), nn.Linear(48, 4))
+    task = Task(evaluate=[torch.randn(128, 96, generator=torch.Generator().manual_seed(0))])
+    asked = (SPARSE_CODEBOOKS[0], SUMS[2], DICTIONARIES[0])
+    found = price(wide, task, techniques=asked, measure=0).layers["0.weight"]
+    assert [offer.technique for offer in found] == [None, *asked]
+    for offer in found[1:]:
+        assert isinstance(offer.edit, Recode) and offer.size_bytes == offer.edit.coding.size_bytes < found[0].size_bytes
+        assert 0 < offer.nats < 1
+    assert (found[1].edit.coding.decode() == 0).double().mean() >= 0.5
 
 
 def test_a_tied_weight_is_priced_for_both_uses_and_never_swapped() -> None:

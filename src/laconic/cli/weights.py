@@ -175,6 +175,9 @@ def price(
     data: DataName,
     weights: Weights = None,
     measure: Annotated[int, typer.Option(min=0, help="Offers measured to correct the predictions.")] = 32,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Offer what rarely wins too: masked codebooks, sums, dictionaries.")
+    ] = False,
     size: Annotated[str | None, typer.Option(help="Show the best choice for this size too: 0.1 or '90 KB'.")] = None,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
@@ -184,13 +187,13 @@ def price(
 
     Example: `laconic price my_nets:build --weights net.safetensors --data arrays/ --size 0.1`
     """
-    from laconic.select import allocate
+    from laconic.select import EVERYTHING, MENU, allocate
     from laconic.select import price as run
 
     budget = None if size is None else Budget(size=size)
     network, task = load_model(model, weights), load_task(data, metric=metric, batch_size=batch_size)
     with _listening("price"):
-        prices = run(network, task, measure=measure)
+        prices = run(network, task, techniques=EVERYTHING if everything else MENU, measure=measure)
     choice = None if budget is None else allocate(prices, budget)
     if as_json:
         chosen = None if choice is None else {offer.layer: offer.level for offer in choice.offers}

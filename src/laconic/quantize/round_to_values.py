@@ -47,7 +47,7 @@ class RoundToValues:
     Guarantees:
         No output channel (with `per="tensor"`: the whole layer) changes its output on the calibration data by more than
         rounding to the nearest values of the scales first chosen would.
-        Blocks of zeros stay zero if zero is one of the values.
+        Blocks of zeros stay zero if zero is one of the values, and otherwise become smaller than 1e-22.
 
     Reference:
         Of each format in `core.formats`; Frantar et al. 2022, arXiv:2210.17323 (compensation).
@@ -192,7 +192,8 @@ def _reaching(values: Tensor, format: Format) -> Tensor:
     above = values.amax(1) / high if high > 0 else torch.zeros(len(values))
     below = values.amin(1) / low if low < 0 else torch.zeros(len(values))
     widest = torch.maximum(above, below)
-    return torch.where(widest > SMALLEST, widest, torch.ones_like(widest))
+    # Zeros may have any scale if zero is one of the values; if not, the least one leaves the least of them.
+    return torch.where(widest > SMALLEST, widest, 1.0 if 0.0 in format.values else 100 * SMALLEST)
 
 
 def _least_squares(levels: Tensor, values: Tensor, scale: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from laconic.calibrate import Encoder
-from laconic.factorize import ActivationAwareSVD, Factorization
+from laconic.factorize import ActivationAwareSVD, Factorization, LowRankPlus
 from laconic.prune.weights import CompensatedSparsity, MaskThen
 from laconic.quantize import CompensatedRounding, ScalarCodebook, VectorCodebook
+from laconic.share import SparseDictionary
 
 Technique = Encoder | Factorization
 
@@ -19,9 +20,21 @@ SPARSE_GRIDS: tuple[Technique, ...] = tuple(
     MaskThen(mask=CompensatedSparsity(sparsity=sparsity), then=CompensatedRounding(bits=bits, keep_zeros=True))
     for sparsity, bits in ((0.5, 3), (0.7, 3), (0.8, 3), (0.9, 4))
 )
+SPARSE_CODEBOOKS: tuple[Technique, ...] = tuple(
+    MaskThen(mask=CompensatedSparsity(sparsity=sparsity), then=ScalarCodebook(bits=bits, keep_zeros=True))
+    for sparsity, bits in ((0.5, 3), (0.7, 3), (0.8, 4))
+)
+SUMS: tuple[Technique, ...] = tuple(
+    LowRankPlus(residual=CompensatedRounding(bits=bits), rank=rank) for bits, rank in ((4, 4), (3, 4), (2, 4), (2, 16))
+)
+DICTIONARIES: tuple[Technique, ...] = tuple(SparseDictionary(nonzeros=nonzeros) for nonzeros in (1, 2, 3))
 LOW_RANK: tuple[Technique, ...] = (ActivationAwareSVD(),)
 
 FOR_ONNX: tuple[Technique, ...] = (*GRIDS, *CODEBOOKS, *LOW_RANK)
 """What an ONNX file holds in as few bytes as it takes here; zeros, say, are stored there like any number."""
 
 MENU: tuple[Technique, ...] = (*GRIDS, *CODEBOOKS, *SPARSE, *SPARSE_GRIDS, *LOW_RANK)
+
+EVERYTHING: tuple[Technique, ...] = (*MENU, *SPARSE_CODEBOOKS, *SUMS, *DICTIONARIES)
+"""For those who ask: what rarely wins on a layer, and takes its time. `AcrossDepth` joins layers by the same prices,
+and so is no offer for one of them."""

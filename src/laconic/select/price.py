@@ -41,7 +41,7 @@ def price(
     Args:
         model: a trained model.
         task: its calibration data is read, without labels.
-        techniques: None: `MENU`.
+        techniques: None: `MENU`; `EVERYTHING` has more, and takes longer.
         evidence: of an earlier `calibrate`, with gradients.
         measure: how many offers are measured on the whole model, to correct the predictions of all; 0: none is.
         samples: how many are read to measure: those that come after the ones behind the evidence, if there are more.
