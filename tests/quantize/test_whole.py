@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from laconic.calibrate import calibrate
+from laconic.calibrate import calibrate, layers
 from laconic.core.activation_grids import ChannelGrid
 from laconic.core.apply import apply
 from laconic.core.edit import RoundActivation
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.task import Task
 from laconic.measure import kl_divergence
-from laconic.quantize import MinMax, RoundActivations, quantize
+from laconic.quantize import CompensatedRounding, MinMax, RoundActivations, RoundToNearest, quantize
 
 
 def network() -> nn.Module:
@@ -83,3 +83,15 @@ def test_a_model_without_weights_to_recode_is_refused():
 def test_bits_outside_the_range_are_refused():
     with pytest.raises(UsageError, match="bits"):
         quantize(network(), TASK, bits=1)
+
+
+def test_layers_that_nothing_reaches_are_named_and_rounded_to_the_nearest_point() -> None:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    nn.init.zeros_(model[0].weight)
+    nn.init.constant_(model[0].bias, -1.0)
+    with pytest.warns(UserWarning, match=r"nothing but zeros reached 2\.weight in the calibration data"):
+        plan = quantize(model, Task(evaluate=[torch.randn(16, 4)]), bits=4)
+    nearest = RoundToNearest(bits=4, range=CompensatedRounding().range)
+    weight = dict(model.named_parameters())["2.weight"]
+    expected = nearest.encode(weight, next(layer for layer in layers(model) if layer.parameter == "2.weight"))
+    assert torch.equal(plan.recodes[1].coding.decode(), expected.decode())

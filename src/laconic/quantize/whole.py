@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Literal
 
@@ -71,6 +72,7 @@ def quantize(
     if evidence is None:
         counted = rounding.evidence if rounding is not None else False
         evidence = calibrate(model, task, gradients=False, activations=counted)
+    _say_unreached(evidence)
     tensors = dict(model.named_parameters())
     plan = Plan.of(
         technique.edit(tensors[name], layer, evidence.layers.get(name))
@@ -81,6 +83,16 @@ def quantize(
     if in_order:
         plan = code_in_order(model, plan, task, technique.encode)
     return BlockReconstruction().improve(model, plan, task, encode=technique.encode) if reconstruct else plan
+
+
+def _say_unreached(evidence: Evidence) -> None:
+    silent = [name for name, seen in evidence.layers.items() if not bool(seen.input_sum.any())]
+    if silent:
+        warnings.warn(
+            f"quantize: nothing but zeros reached {', '.join(silent)} in the calibration data; there each weight is "
+            "rounded to the nearest point. Give data that uses them.",
+            stacklevel=3,
+        )
 
 
 def _known(model: nn.Module, evidence: Evidence) -> dict[str, Layer]:
