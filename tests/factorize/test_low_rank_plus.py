@@ -61,9 +61,11 @@ def test_it_is_nearer_than_the_residual_alone_and_rounds_bring_it_nearer(residua
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_the_product_is_the_best_of_its_rank_for_every_kind_of_layer(layer: Layer) -> None:
     """By the singular value decomposition of the matrix times a root of the second moment."""
-    if layer.matrix_shape[1] < 3:
-        pytest.skip("too narrow to have a rank")
     weight, seen = weight_of(layer), evidence_of(layer, gradients=False)
+    if min(layer.matrix_shape[1:]) == 1:
+        with pytest.raises(UsageError, match="expected fewer than 1, the rank of the layer"):
+            LowRankPlus(residual=Nothing(), rank=1).coding(weight, layer, seen)
+        return
     found = LowRankPlus(residual=Nothing(), rank=1, rounds=0).coding(weight, layer, seen)
     A = seen.A if seen.A.dim() == 3 else seen.A.diag_embed()
     values = torch.linalg.svdvals(layer.matrix(weight.double()) @ torch.linalg.cholesky(A))
