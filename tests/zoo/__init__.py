@@ -5,6 +5,7 @@ from .entry import Entry
 
 def all_entries() -> tuple[Entry, ...]:
     """Returns every model, in the order of the table."""
-    from . import patterns, timm_models, torchvision_models, transformers_models
+    from . import patterns, strangers, timm_models, torchvision_models, transformers_models
 
-    return (*patterns.ENTRIES, *torchvision_models.ENTRIES, *timm_models.ENTRIES, *transformers_models.ENTRIES)
+    libraries = (torchvision_models, timm_models, transformers_models)
+    return tuple(entry for listed in (patterns, strangers, *libraries) for entry in listed.ENTRIES)

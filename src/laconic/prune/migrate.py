@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from laconic.core.edit import Cut, Slice
+from laconic.core.edit import Cut, Slice, Swap
 from laconic.core.errors import UsageError
 from laconic.core.plan import Plan
 from laconic.prune.renumbered import new_name
@@ -18,7 +18,7 @@ def migrate(optimizer: Optimizer, plan: Plan, original: nn.Module, changed: nn.M
     """Makes an optimizer of one model train another one that a plan's cuts made of it, in place.
 
     Parameters are replaced in their groups, and whatever state has a parameter's shape is cut with it, so that learning
-    rate schedules and momentum go on.
+    rate schedules and momentum go on. Those of modules that the plan removes leave the optimizer.
 
     Args:
         optimizer: over parameters of `original`.
@@ -35,20 +35,31 @@ def migrate(optimizer: Optimizer, plan: Plan, original: nn.Module, changed: nn.M
     names = {parameter: name for name, parameter in original.named_parameters()}
     after = dict(changed.named_parameters(remove_duplicate=False))
     replaced: dict[nn.Parameter, nn.Parameter] = {}
+    removed: set[nn.Parameter] = set()
     for parameter in _parameters(optimizer):
         name = names.get(parameter, "")
-        name = name and (new_name(plan, name) or f"{name}, which is gone")
-        if name not in after:
+        called = name and new_name(plan, name)
+        if called in after:
+            replaced[parameter] = after[called]
+        elif name and _is_removed(plan, name):
+            removed.add(parameter)
+        else:
             where = f"{name!r} is not in the changed model" if name else "one is not a parameter of the original model"
             raise UsageError(f"migrate: {where}; expected an optimizer of the model that the plan was applied to.")
-        replaced[parameter] = after[name]
     for group in optimizer.param_groups:
-        group["params"] = [replaced[parameter] for parameter in group["params"]]
+        group["params"] = [replaced[parameter] for parameter in group["params"] if parameter in replaced]
+    for parameter in removed:
+        optimizer.state.pop(parameter, None)
     for old, new in replaced.items():
         if old in optimizer.state:
             slices = list(_slices(plan, original, old))
             state = optimizer.state.pop(old)
             optimizer.state[new] = {key: _cut(value, old, slices) for key, value in state.items()}
+
+
+def _is_removed(plan: Plan, name: str) -> bool:
+    """Whether a parameter is inside a module that the plan replaces, or that leaves its list."""
+    return any(isinstance(edit, Swap) and name.startswith(f"{edit.module}.") for edit in plan)
 
 
 def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
