@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast, final
@@ -103,18 +103,27 @@ class Run:
         batches = [next(self.batches) for _ in range(self.training.accumulate)]
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.training.schedule(self.step, self.total)
+        # Numbers are read only after all gradients are asked for, so that a GPU has work while this waits for it.
+        self.losses, self.unweighted = self._gradients(batches).read(self.accelerator)
+        self._check_finite()
+        self._update()
+        self.step += 1
+
+    def _gradients(self, batches: Sequence[Batch]) -> Ledger:
+        """Adds up the gradients of some batches, as if they were one."""
         ledger = Ledger()
-        for batch, part in zip(batches, parts_of(batches), strict=True):
+        for number, (batch, part) in enumerate(zip(batches, parts_of(batches), strict=True), start=1):
             mine, weight = share(batch, self.accelerator.process_index, self.accelerator.num_processes)
-            last = batch is batches[-1]
-            with nullcontext() if last else self.accelerator.no_sync(self.parallel_model), unweighted() as bare:
+            alone = number < len(batches)  # Processes exchange gradients once, after the last batch.
+            with self.accelerator.no_sync(self.parallel_model) if alone else nullcontext(), unweighted() as bare:
                 terms = self._terms(mine.to(self.accelerator.device))
                 self.accelerator.backward(sum(terms.values()) * (weight * part))
             ledger.add(terms, bare, weight * part)
         self._share_gradients()
-        # Read only here, so that a GPU has work while this waits for it.
-        self.losses, self.unweighted = ledger.read(self.accelerator)
-        self._check_finite()
+        return ledger
+
+    def _update(self) -> None:
+        """Changes the weights by what the gradients say, and all that follows the weights."""
         if self.training.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.parameters, self.training.clip_norm)
         self.take_step()
@@ -123,7 +132,6 @@ class Run:
             self.objective.after(self.model, self._moment)
         if self.mean is not None:
             self.mean.follow(self.model, cast(float, self.training.average))
-        self.step += 1
 
     def validate(self) -> None:
         """Scores the model if it is time, remembers the best weights, and stops the run that no longer gets better."""
