@@ -41,8 +41,9 @@ def test_price_lists_every_offer_and_the_choice_and_writes_nothing(laconic: Laco
     found = laconic("price", "nets:build", "--data", "nets:task", "--measure", 2, "--size", 0.3, "--json").json
     assert {offer["layer"] for offer in found["offers"]} == {"0.weight", "3.weight"} == set(found["choice"])
     assert sum(offer["measured_nats"] is not None for offer in found["offers"]) == 2
-    shown = laconic("price", "nets:build", "--data", "nets:task", "--measure", 0, "--size", "30 %")
+    shown = laconic("price", "nets:build", "--data", "nets:task", "--measure", 0, "--size", "30 %", "--everything")
     assert shown.code == 0 and shown.err == "" and "For size <= 30% of the original" in shown.out
+    assert "% zeros by bitmap, rest 8 learned values" in shown.out
     assert list(tmp_path.iterdir()) == []
 
 
