@@ -342,14 +342,17 @@ def second_teacher(task: laconic.Task) -> nn.Module:
     return _SECOND[0]
 
 
-def summary(found: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
-    """Returns mean, spread and gain of every row; the plain student's row is the measure."""
+def summary(found: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Returns mean, spread and gain of every row; the gain is over the plain student of the same seeds."""
     bases = {row: "transformer, no distillation" if row in TRANSFORMERS else "no distillation" for row in found}
-    spread = {row: statistics.stdev(runs) if len(runs) > 1 else 0.0 for row, runs in found.items()}
-    gains = {row: statistics.mean(runs) - statistics.mean(found[bases[row]]) for row, runs in found.items()}
+    spread = {row: statistics.stdev(runs.values()) if len(runs) > 1 else 0.0 for row, runs in found.items()}
+    gains = {
+        row: statistics.mean(runs[seed] - found[bases[row]][seed] for seed in runs if seed in found[bases[row]])
+        for row, runs in found.items()
+    }
     return {
         row: {
-            "accuracy": round(statistics.mean(runs), 2),
+            "accuracy": round(statistics.mean(runs.values()), 2),
             "spread": round(spread[row], 2),
             "seeds": len(runs),
             "gain": round(gains[row], 2),
@@ -385,7 +388,7 @@ def write(found: dict[str, Any]) -> None:
         "images": IMAGES,
         "teacher_accuracy": found["teacher_accuracy"],
         "transformer_accuracy": found.get("transformer_accuracy"),
-        "methods": summary({row: list(runs.values()) for row, runs in found["runs"].items()}),
+        "methods": summary(found["runs"]),
         "not_run": NOT_RUN,
         "runs": found["runs"],
     }
@@ -395,7 +398,7 @@ def write(found: dict[str, Any]) -> None:
 
 def table(found: dict[str, Any]) -> str:
     """Returns the runs so far as a table in Markdown, best gain first within each pair of networks."""
-    rows = summary({row: list(runs.values()) for row, runs in found["runs"].items()})
+    rows = summary(found["runs"])
     lines = ["| row | accuracy | gain | seeds | above plain by more than the spread |", "|---|---|---|---|---|"]
     for row, figures in sorted(rows.items(), key=lambda item: (item[0] in TRANSFORMERS, -item[1]["gain"])):
         said = "one seed: not said" if figures["seeds"] == 1 else "yes" if figures["better"] else "no"
@@ -440,7 +443,7 @@ def main() -> None:
         {
             "teacher_accuracy": found["teacher_accuracy"],
             "transformer_accuracy": found.get("transformer_accuracy"),
-            "methods": summary({row: list(runs.values()) for row, runs in found["runs"].items()}),
+            "methods": summary(found["runs"]),
             "not_run": NOT_RUN,
             "seeds": len(given.seeds),
             "epochs": EPOCHS,
