@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from laconic.core.errors import UsageError, invalid
@@ -62,7 +62,8 @@ def _span(pattern: str, given: Span) -> tuple[float, float]:
 
 
 def _check(model: nn.Module, spans: Mapping[str, tuple[float, float]]) -> None:
-    if isinstance(model, DistributedDataParallel):
+    sharing = distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+    if sharing or isinstance(model, DistributedDataParallel):
         raise UsageError(
             "freezing: got several processes; expected one, since all of them wait for every gradient. Set "
             "requires_grad_(False) before train for what rests all the time."
