@@ -82,10 +82,10 @@ class CompensatedRounding:
             ModelError: the weight holds NaN or infinity.
         """
         # `A` is made anew wherever it is wanted: of 8,192 inputs it takes half a gigabyte.
-        useful = evidence is not None and bool(evidence.A.any())
+        useful = evidence is not None and bool(_energy(evidence.input_sum).any())
         nearest = RoundToNearest(bits=self.bits, symmetric=self.symmetric, per=self.per, range=self.range)
         plain = nearest.rounded(weight, layer, evidence.A if evidence is not None and useful else None)
-        if evidence is None or not useful or evidence.A.dim() == 2:
+        if evidence is None or not useful or evidence.input_sum.dim() == 2:
             return plain
         weight = weight.detach().cpu().float()
         return best(plain, self._found(plain, weight, layer, evidence), weight, layer, evidence.A)
@@ -113,6 +113,10 @@ class CompensatedRounding:
             grid = replace(grid, scale=short(fitted(view, target, levels, grid.scale.float())))
             projected = refine(target, levels * view.spread(grid.scale), view.metric, _rule(view, grid, free))
         return grid.encode(view.restore(projected))
+
+
+def _energy(moment: Tensor) -> Tensor:
+    return moment if moment.dim() == 2 else moment.diagonal(dim1=1, dim2=2)
 
 
 def _rule(view: View, grid: AffineGrid, free: Tensor | None) -> Rule:
