@@ -20,6 +20,7 @@ from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss
 from laconic.pipeline.checks import check_drop, check_model, check_target, check_task
 from laconic.pipeline.progress import Progress, Silent
+from laconic.pipeline.steady import steady
 from laconic.train import AdamW, Training, default_loss
 
 
@@ -149,7 +150,7 @@ def job_of(
     )
     check_task(job.model, task)
     check_drop(job.budget, task)
-    return job
+    return replace(job, task=steady(task, seed=seed))
 
 
 def _call(model: nn.Module, budget: Budget, target: str | Target) -> str:
