@@ -57,6 +57,8 @@ def test_options_reach_the_function(laconic: Laconic, tmp_path: Path) -> None:
     )
     assert ran.json["axes"][0]["left"] == 24
     assert "asked to save 50.0% of the parameters" in ran.json["notes"][0]
+    only = laconic(*GOOD, "--unit", "neurons", "--dry-run", "--json")
+    assert only.json["axes"][0]["left"] == 32 and only.json["removed"] == {}
     shown = laconic(*GOOD, "--out", tmp_path / "out")
     assert shown.code == 0 and "original: accuracy" in shown.out and f"Plan and weights are in {tmp_path}" in shown.out
     again = laconic(*GOOD, "--out", tmp_path / "out")
@@ -67,6 +69,7 @@ def test_options_reach_the_function(laconic: Laconic, tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--ratio", "1"), "prune.ratio: got 1.0; expected a fraction in [0, 1). For 50 % write 0.5."),
+        (("--unit", "block"), "prune.units: got 'block'; expected some of 'channels', 'neurons', 'heads'"),
         (("--ratio=-0.1",), "prune.ratio: got -0.1"),
         (("--of", "bytes"), "prune.of: got 'bytes'; expected"),
         (("--scope", "all"), "prune.scope: got 'all'; expected 'global', 'layer', 'kind' or 'equal'"),

@@ -31,7 +31,11 @@ def prune(
     weights: Weights = None,
     ratio: Ratio = 0.5,
     of: Annotated[str, typer.Option(help="What it is a fraction of: macs, parameters or slices.")] = "macs",
-    scope: Annotated[str, typer.Option(help="What is ranked together: global, layer or kind.")] = "global",
+    scope: Annotated[str, typer.Option(help="What is ranked together: global, layer, kind or equal.")] = "global",
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(help="What may go: axes (the default), blocks, or a kind such as heads; may be repeated."),
+    ] = None,
     importance: Annotated[
         str, typer.Option(help="Which slices matter least: compensated, magnitude, taylor, ... (docs/pruning.md).")
     ] = "compensated",
@@ -79,6 +83,7 @@ def prune(
             round_to=round_to,
             least=least,
             keep=keep or (),
+            units=unit,
             compensate=None if dry_run else "weights",
             samples=samples,
         )
@@ -118,6 +123,7 @@ def described(pruned: Pruned) -> dict[str, Any]:
         "macs": [before.macs, after.macs],
         "parameters": [before.parameter_count, after.parameter_count],
         "bytes": [before.parameter_bytes, after.parameter_bytes],
+        "removed": dict(pruned.removed),
         "axes": [
             {
                 "name": axis.name,
@@ -137,6 +143,8 @@ def print_pruned(found: dict[str, Any]) -> None:
     console = Console(highlight=False, markup=False)  # Names from a model are shown, not obeyed.
     console.print(*_tables(found))
     done = found["out"] is not None
+    if found["removed"]:
+        console.print(f"Removed: {', '.join(found['removed'])}", soft_wrap=True)
     for why, places in found["frozen"].items():
         console.print(f"Frozen by {why}: {', '.join(places)}", soft_wrap=True)
     form = "your own class" if found["kind"] == "module" else f"a graph: {found['why'].rstrip('.')}"
