@@ -28,7 +28,7 @@ def reason(frozen_by: str) -> str:
         >>> reason("aten.conv2d.default in layer1.0.conv1")
         'conv2d: kernel positions'
         >>> reason("aten.histc.default in head")
-        'histc, which has no rule'
+        'linalg_qr, which has no rule'
     """
     target = frozen_by.partition(" in ")[0]
     if "." not in target:
