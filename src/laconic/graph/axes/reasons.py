@@ -27,7 +27,7 @@ def reason(frozen_by: str) -> str:
     Example:
         >>> reason("aten.conv2d.default in layer1.0.conv1")
         'conv2d: kernel positions'
-        >>> reason("aten.histc.default in head")
+        >>> reason("aten.linalg_qr.default in head")
         'linalg_qr, which has no rule'
     """
     target = frozen_by.partition(" in ")[0]
