@@ -2,10 +2,12 @@
 
 import importlib.util
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from laconic.cli.recipe import Recipe
 from laconic.graph.axes.rules import RULES
 from laconic.prune import ALL
 
@@ -37,6 +39,12 @@ def test_every_class_and_function_that_the_page_on_migration_names_exists() -> N
     places = [importlib.import_module(f"laconic{name}") for name in ("", ".distill", ".distill.augment", ".train")]
     rows = [line.split("|") for line in (DOCS / "distillation_migration.md").read_text(encoding="utf-8").splitlines()]
     ours = [name for row in rows if len(row) == 4 for name in re.findall(r"`(?:laconic\.)?([A-Za-z_]\w*)[(`]", row[2])]
-    words = {"attention_mask", "heads", "teacher_task", "work"}
+    words = {
+        "attention_mask",
+        "teacher_task",
+        "requires_grad_",
+        "load_state_dict",
+        *(key.name for key in fields(Recipe)),
+    }
     assert len(ours) > 50
     assert [name for name in ours if name not in words and not any(hasattr(place, name) for place in places)] == []

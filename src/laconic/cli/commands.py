@@ -366,7 +366,11 @@ def _compress_command(words: list[str], *, resume: bool) -> str:
 
 
 def _deliver(result: Result, out: Path, as_json: bool) -> None:
-    result.save(out)
+    try:
+        result.save(out)
+    except ArtifactError as error:  # Such as a disk that has become full: hours of work are not thrown away for that.
+        kept = result.save(tempfile.mkdtemp(prefix="laconic-kept-"))
+        raise ArtifactError(f"{error} The result is kept in {kept}.") from error
     if as_json:
         print_json({"met": result.met, "out": str(out), **result.report.to_json()})
     else:
