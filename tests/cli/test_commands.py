@@ -23,7 +23,7 @@ NAMES = [command.__name__ for command in commands.ALL]
 
 
 def test_the_commands_are_those_of_the_manual() -> None:
-    without_training = ["prune", "quantize", "sparsify", "factorize", "price"]
+    without_training = ["prune", "quantize", "sparsify", "factorize", "price", "stream"]
     assert ["demo", "advise", "compress", *without_training, "distill", "bench", "report", "inspect", "verify"] == NAMES
 
 
