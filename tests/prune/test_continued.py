@@ -1,4 +1,5 @@
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -116,7 +117,8 @@ def test_compressing_a_pruned_model_gives_an_artifact_that_loads_into_it(
 ) -> None:
     x = images()
     task = laconic.Task(evaluate=[(x, small.model(x).argmax(1))], metric="accuracy")
-    result = laconic.compress(small.model, task, recovery=None, samples=32)
+    with patch("laconic.pipeline.figures.SECONDS", 0.1):
+        result = laconic.compress(small.model, task, recovery=None, samples=32)
     artifact = result.save(tmp_path / "result") / "artifact"
     assert laconic.verify(artifact).samples == 4
     pruned = load_pruned(small.save(tmp_path / "small"), KINDS[kind]()).model
