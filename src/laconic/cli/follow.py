@@ -40,7 +40,7 @@ def follow(recipe: Recipe) -> tuple[nn.Module, nn.Module, Task, Lessons]:
     teacher = _as_one(teachers, recipe, teacher_task or task)
     learner, derived = _student(recipe, teacher, task)
     build = partial(load_model, recipe.student, None) if isinstance(recipe.student, str) else None
-    build = build or partial(_anew, learner)
+    build = build or partial(copy.deepcopy, learner)
     lessons = replace(_lessons(recipe), teachers=teachers, derived=derived, build=build, teacher_task=teacher_task)
     return teacher, learner, task, lessons
 
@@ -65,7 +65,7 @@ def _lessons(recipe: Recipe) -> Lessons:
 
 def _check(recipe: Recipe) -> None:
     """Raises a `UsageError` for keys that do not go together."""
-    given = {name for name in _ALONE if getattr(recipe, name)}
+    given = {f.name for f in fields(recipe) if getattr(recipe, f.name)}
     for name, others in _ALONE.items():
         if name in given and (beside := sorted(given & others)):
             raise UsageError(f"recipe: got {name} beside {beside[0]}; expected one of them. {_WHY[name]}")
@@ -90,12 +90,6 @@ _ALONE: Mapping[str, set[str]] = {
     "assistants": _ALL - {"assistants"},
     "tasks": {"match", "method", "augment"},
     "teacher_inputs": {"method"},
-    "match": set(),
-    "augment": set(),
-    "method": set(),
-    "freeze": set(),
-    "validation": set(),
-    "trackers": set(),
 }
 _WHY = {
     "cache": "Answers on disk are of samples as they are, and have no layers.",
@@ -116,7 +110,7 @@ def _several_tasks(recipe: Recipe, parts: Mapping[str, Part]) -> tuple[nn.Module
             teachers=(teacher,),
             teacher=teacher,
             student=learner,
-            build=partial(_anew, learner),
+            build=partial(copy.deepcopy, learner),
             task=load_task(part.data, metric=recipe.metric, batch_size=recipe.batch_size),
             teacher_task=Task(evaluate=()),
             loss=part.loss,
@@ -183,10 +177,6 @@ def _student(recipe: Recipe, teacher: nn.Module, task: Task) -> tuple[nn.Module,
         raise UsageError("recipe: student_weights: got a checkpoint for a derived student; expected none.")
     derived = student(teacher, task, **vars(recipe.student))
     return derived.model, derived
-
-
-def _anew(learner: nn.Module) -> nn.Module:
-    return copy.deepcopy(learner)
 
 
 def _path(text: str | tuple[str, ...] | None) -> Path | None:
