@@ -19,9 +19,12 @@ from laconic.distill import (
     CosineFeatures,
     FactorTransfer,
     FeatureLoss,
+    Flow,
     Gram,
     LearnedLoss,
     LogarithmicFeatures,
+    Match,
+    Matched,
     NeuronSelectivity,
     Pair,
     PositionAffinity,
@@ -29,6 +32,7 @@ from laconic.distill import (
     RelationalAngle,
     RelationalDistance,
     Review,
+    SameFeatures,
     SimilarityPreserving,
     ValueRelations,
     Variational,
@@ -36,7 +40,9 @@ from laconic.distill import (
 
 Loss = FeatureLoss | LearnedLoss
 SHAPES = {ValueRelations: (6, 5, 4), AttentionMaps: (6, 2, 3, 3), CosineFeatures: (6, 5, 4)}
-MAPS = (AttentionTransfer, Gram, NeuronSelectivity, ChannelDistributions, PositionAffinity, ChannelCorrelation)
+MAPS = (AttentionTransfer, Gram, Flow, NeuronSelectivity, ChannelDistributions, PositionAffinity, ChannelCorrelation)
+CHANNELS = (*MAPS, Variational, AttendedLayers, LogarithmicFeatures)
+"""Those that can be told where the channels are."""
 SAMPLES = (
     SimilarityPreserving,
     RelationalDistance,
@@ -68,8 +74,11 @@ def features(kind: type[Loss], seed: int = 0, samples: int = 6) -> Tensor:
 
 
 def loss_of(kind: type[Loss], student: Tensor, teacher: Tensor) -> Tensor:
-    loss = kind(**SMALL.get(kind, {}))
     pair = Pair(student=student, teacher=teacher, samples=torch.arange(len(student)))
+    return compared(kind(**SMALL.get(kind, {})), pair)
+
+
+def compared(loss: Loss, pair: Pair) -> Tensor:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         found = loss.module(pair)(pair) if isinstance(loss, LearnedLoss) else loss.distance(pair)
@@ -150,18 +159,34 @@ def test_the_other_losses_are_means_over_samples(kind: type[Loss]) -> None:
     torch.testing.assert_close(loss_of(kind, student, teacher), torch.stack(alone).mean())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FEATURES if kind in (*MAPS, Variational, AttendedLayers)])
+@pytest.mark.parametrize("kind", CHANNELS)
 def test_channels_may_be_last(kind: type[Loss]) -> None:
     student, teacher = randn(2, 3, 5), randn(2, 3, 5, seed=1)
-    first, last = kind(), kind(channel_axis=-1)
+    first = compared(kind(), Pair(student=student, teacher=teacher))
+    last = compared(kind(channel_axis=-1), Pair(student=student.mT, teacher=teacher.mT))
+    torch.testing.assert_close(first, last)
+
+
+@pytest.mark.parametrize("kind", [*CHANNELS, SameFeatures, ActivationBoundaries, CosineFeatures, ValueRelations])
+def test_neither_what_stands_in_padding_nor_its_length_changes_anything(kind: type[Loss]) -> None:
+    loss = kind(channel_axis=-1) if kind in CHANNELS else kind()
+    mask = torch.arange(7) < torch.tensor([5, 3, 2])[:, None]
     found = []
-    for loss, pair in (
-        (first, Pair(student=student, teacher=teacher)),
-        (last, Pair(student=student.mT, teacher=teacher.mT)),
-    ):
-        torch.manual_seed(0)
-        found.append(loss.module(pair)(pair) if isinstance(loss, LearnedLoss) else loss.distance(pair))
+    for length, seed in ((5, 0), (7, 7)):
+        student, teacher = randn(3, 7, 4)[:, :length], randn(3, 7, 4, seed=1)[:, :length]
+        padding = randn(3, length, 4, seed=seed)
+        student, teacher = (x.where(mask[:, :length, None], padding) for x in (student, teacher))
+        found.append(compared(loss, Pair(student=student, teacher=teacher, mask=mask[:, :length])))
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FEATURES if issubclass(kind, LearnedLoss)])
+def test_models_in_double_precision_are_compared_in_it(kind: type[Loss]) -> None:
+    loss = kind(**SMALL.get(kind, {}))
+    pair = Pair(student=features(kind).double(), teacher=features(kind, seed=1).double(), samples=torch.arange(6))
+    match = Match(teacher="one", student="other", loss=loss)
+    (distance,) = Matched([match], [pair])([pair], 0.0).values()
+    assert distance.dtype == torch.float64 and distance.isfinite()
 
 
 @pytest.mark.parametrize("kind", FEATURES)

@@ -17,6 +17,16 @@ def test_the_loss_is_the_logarithm_of_the_sum_of_powers() -> None:
         assert module(pair).item() == pytest.approx(math.log(float(((rows[0] - rows[1]).abs() ** 3).sum())), rel=1e-5)
 
 
+def test_tokens_are_averaged_over_the_positions_that_count() -> None:
+    tokens, mask = randn(5, 4, 3), torch.arange(4) < torch.tensor([4, 3, 2, 1, 4])[:, None]
+    means = torch.stack([row[kept].mean(0) for row, kept in zip(tokens, mask, strict=True)])
+    loss, teacher = LogarithmicFeatures(channel_axis=-1), randn(5, 6, seed=1)
+    module = loss.module(Pair(student=tokens, teacher=teacher))
+    assert module.map.in_features == 3
+    averaged = module(Pair(student=means, teacher=teacher))
+    torch.testing.assert_close(module(Pair(student=tokens, teacher=teacher, mask=mask)), averaged)
+
+
 def test_a_factor_on_the_teacher_and_a_shift_change_nothing() -> None:
     pair = Pair(student=randn(8, 3), teacher=randn(8, 4, seed=1))
     module = LogarithmicFeatures().module(pair)

@@ -8,7 +8,7 @@ from laconic.core.errors import UsageError
 from laconic.distill import Pair, PrimeAware
 
 
-def test_the_loss_is_the_paper_s() -> None:
+def test_the_loss_is_the_paper_s_with_the_least_variance_in_the_logarithm_too() -> None:
     pair = Pair(student=randn(3, 2), teacher=randn(3, 2, seed=1))
     module = PrimeAware(least=0.5).module(pair)
     torch.nn.init.normal_(module.variance.weight, generator=torch.Generator().manual_seed(0))
@@ -16,14 +16,14 @@ def test_the_loss_is_the_paper_s() -> None:
     with torch.no_grad():
         for s, t, v in zip(pair.student, pair.teacher, module.variance(pair.student), strict=True):
             for a, b, c in zip(s.tolist(), t.tolist(), v.tolist(), strict=True):
-                total += ((a - b) ** 2 / (0.5 + math.exp(c)) + c) / 6
+                total += ((a - b) ** 2 / (0.5 + math.exp(c)) + math.log(0.5 + math.exp(c))) / 6
     assert module(pair).item() == pytest.approx(total, rel=1e-5)
 
 
 def test_at_the_start_it_is_the_squared_error() -> None:
     pair = Pair(student=randn(3, 2), teacher=randn(3, 2, seed=1))
     expected = (pair.student - pair.teacher).square().mean()
-    torch.testing.assert_close(PrimeAware().module(pair)(pair), expected)
+    torch.testing.assert_close(PrimeAware().module(pair)(pair), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_samples_that_cannot_be_followed_come_to_count_less() -> None:
@@ -38,6 +38,13 @@ def test_samples_that_cannot_be_followed_come_to_count_less() -> None:
         optimizer.step()
     easy, hard = module.variance(torch.tensor([[1.0], [-1.0]])).flatten()
     assert hard > easy + 2
+
+
+def test_features_that_are_zero_for_both_do_not_drive_the_loss_to_minus_infinity() -> None:
+    pair = Pair(student=torch.zeros(4, 2), teacher=torch.zeros(4, 2))
+    module = PrimeAware(least=1e-3).module(pair)
+    torch.nn.init.constant_(module.variance.bias, -1000.0)
+    assert module(pair).item() == pytest.approx(math.log(1e-3))
 
 
 def test_what_does_not_fit_is_refused() -> None:

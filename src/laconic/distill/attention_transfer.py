@@ -51,10 +51,10 @@ class AttentionTransfer(FeatureLoss):
         Raises:
             UsageError: the features have no positions, or not the same.
         """
-        student, teacher = (self._attention(x) for x in at_same_size(pair.student, pair.teacher))
+        student, teacher = (self._attention(x) for x in at_same_size(*pair.kept()))
         if student.shape != teacher.shape:
             raise misfit(pair, "AttentionTransfer", "the same positions", "Match layers of the same resolution.")
-        return (student - teacher).square().mean()
+        return pair.mean((student - teacher).square())
 
     def _attention(self, features: Tensor) -> Tensor:
         strength = maps(features, self.channel_axis, "AttentionTransfer").abs().pow(self.power).sum(1)

@@ -45,7 +45,7 @@ class ChannelCorrelation(FeatureLoss):
         Raises:
             UsageError: the features have no positions, or not as many channels.
         """
-        student, teacher = (self._correlation(x) for x in (pair.student, pair.teacher))
+        student, teacher = (self._correlation(x) for x in pair.kept())
         if student.shape != teacher.shape:
             raise misfit(pair, "ChannelCorrelation", "as many channels", "Write Match(projection='conv') or 'linear'.")
         return (student - teacher).square().mean()

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from laconic.distill.answers import divergence
+from laconic.distill.answers import FAR_BELOW, divergence
 from laconic.distill.domain import check_temperature
 from laconic.distill.feature import FeatureLoss, at_same_size, maps, same_shape
 from laconic.distill.pair import Pair
@@ -55,4 +55,6 @@ class ChannelDistributions(FeatureLoss):
         student, teacher = at_same_size(pair.student, pair.teacher)
         same_shape(Pair(student=student, teacher=teacher), "ChannelDistributions")
         rows = [maps(x, self.channel_axis, "ChannelDistributions") / self.temperature for x in (student, teacher)]
+        if (counts := pair.counted(student)) is not None:
+            rows = [x.masked_fill(~counts[:, None], FAR_BELOW) for x in rows]
         return divergence(*rows).mean() * self.temperature**2

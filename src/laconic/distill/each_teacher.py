@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from laconic.core.errors import DataError, ModelError, invalid
+from laconic.core.errors import ModelError, invalid
 from laconic.core.metric import IGNORED_LABEL
 from laconic.distill.domain import check_temperature
 from laconic.distill.ensemble import mixture
-from laconic.distill.lesson import DistillationLoss, Lesson, check_range
+from laconic.distill.lesson import DistillationLoss, Lesson, one_class_each
 
 Trust = Literal["entropy", "confidence"]
 
@@ -85,14 +85,7 @@ class EachTeacher(DistillationLoss):
         logs = log_softmax(answers, dim=-1)
         if self.by == "entropy":
             return (logs.exp() * logs).sum(-1).softmax(0).movedim(0, -1)
-        labels = lesson.labels
-        if labels is None or labels.shape != answers.shape[1:-1]:
-            shown = None if labels is None else list(labels.shape)
-            raise DataError(
-                f"EachTeacher: got labels {shown} for logits {list(lesson.student.shape)}; expected one class for each "
-                "position. Yield (x, y), or weigh teachers by='entropy'."
-            )
-        check_range(answers[0].flatten(0, -2), labels.flatten())
+        labels = one_class_each("EachTeacher", answers[0], lesson.labels, "Yield (x, y), or weigh by='entropy'.")
         if len(answers) == 1:
             return torch.ones_like(labels, dtype=logs.dtype)[..., None]
         counted = labels.where(labels != IGNORED_LABEL, 0).long()

@@ -77,6 +77,20 @@ def maps(features: Tensor, channel_axis: int, where: str) -> Tensor:
     return features.movedim(channel_axis, 1).flatten(2)
 
 
+def positions(pair: Pair, features: Tensor, channel_axis: int) -> Tensor | int:
+    """Returns how many positions of features count, for each sample as it spreads to `[samples, channels, channels]`.
+
+    Args:
+        pair: whose mask says which count.
+        features: the student's or the teacher's, `[samples, channels, positions ...]` or the channels elsewhere.
+        channel_axis: dimension of the channels.
+    """
+    counts = pair.counted(features)
+    if counts is None:
+        return features[0].numel() // features.shape[channel_axis]
+    return counts.sum(1).clamp(min=1)[:, None, None]
+
+
 def unit(vectors: Tensor) -> Tensor:
     """Returns vectors of length 1 along the last dimension.
 

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
-from laconic.distill.feature import FeatureLoss, maps, misfit
+from laconic.distill.feature import FeatureLoss, maps, misfit, positions
 from laconic.distill.pair import Pair
 
 
@@ -54,9 +54,8 @@ class Flow(FeatureLoss):
         Raises:
             UsageError: the features have no positions, or not the same number of channels or of positions.
         """
-        second = pair.following or pair
-        student = self._matrix(pair.student, second.student, pair)
-        teacher = self._matrix(pair.teacher, second.teacher, pair)
+        first, second = pair.kept(), (pair.following or pair).kept()
+        student, teacher = (self._matrix(one, other, pair) for one, other in zip(first, second, strict=True))
         if student.shape != teacher.shape:
             raise misfit(pair, "Flow", "as many channels", "Write Match(projection='conv'), or 'linear' for tokens.")
         return (student - teacher).square().mean()
@@ -68,4 +67,4 @@ class Flow(FeatureLoss):
         one, other = maps(first, self.channel_axis, "Flow"), maps(second, self.channel_axis, "Flow")
         if one.shape[2] != other.shape[2]:
             raise misfit(pair, "Flow", "as many positions in both layers of a model", "Choose layers of one stage.")
-        return one @ other.mT / one.shape[2]
+        return one @ other.mT / positions(pair, first, self.channel_axis)

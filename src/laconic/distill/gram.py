@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from laconic.distill.feature import FeatureLoss, maps, misfit
+from laconic.distill.feature import FeatureLoss, maps, misfit, positions
 from laconic.distill.pair import Pair
 
 
@@ -44,11 +44,11 @@ class Gram(FeatureLoss):
         Raises:
             UsageError: the features have no positions, or not the same number of channels.
         """
-        student, teacher = self._matrix(pair.student), self._matrix(pair.teacher)
+        student, teacher = (self._matrix(x, positions(pair, x, self.channel_axis)) for x in pair.kept())
         if student.shape != teacher.shape:
             raise misfit(pair, "Gram", "as many channels", "Write Match(projection='conv'), or 'linear' for tokens.")
         return (student - teacher).square().mean()
 
-    def _matrix(self, features: Tensor) -> Tensor:
+    def _matrix(self, features: Tensor, count: Tensor | int) -> Tensor:
         flat = maps(features, self.channel_axis, "Gram")
-        return flat @ flat.mT / flat.shape[-1]
+        return flat @ flat.mT / count

@@ -96,6 +96,32 @@ def label_loss(logits: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
         raise
 
 
+def one_class_each(
+    where: str,
+    logits: Tensor,
+    labels: Tensor | None,
+    mend: str = "Yield (x, y), or say class_axis=1 for [n, c, ...].",
+) -> Tensor:
+    """Returns the labels, which are one class for each position.
+
+    Args:
+        where: the loss that asks.
+        logits: `[..., classes]`.
+        labels: `[...]`, -100 where a position does not count.
+        mend: what to do where they are not.
+
+    Raises:
+        DataError: there are none, or they are of another shape or out of range.
+    """
+    if labels is None or labels.shape != logits.shape[:-1]:
+        shown = None if labels is None else list(labels.shape)
+        raise DataError(
+            f"{where}: got labels {shown} for logits {list(logits.shape)}; expected one class for each position. {mend}"
+        )
+    check_range(logits.flatten(0, -2), labels.flatten())
+    return labels
+
+
 def check_range(logits: Tensor, labels: Tensor) -> None:
     """Raises a `DataError` if a label other than -100 is no class of the logits."""
     classes = class_last(logits, labels).shape[-1]

@@ -22,6 +22,7 @@ class LogarithmicFeatures(LearnedLoss):
 
     Args:
         power: a, from 1; the paper has 4.
+        channel_axis: dimension of the channels, 1 for images and vectors, -1 for `[samples, positions, channels]`.
 
     Guarantees:
         A positive factor on all features, and a shift of all samples, change nothing (up to the norm's epsilon).
@@ -37,6 +38,7 @@ class LogarithmicFeatures(LearnedLoss):
     """
 
     power: float = 4.0
+    channel_axis: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.power < float("inf"):
@@ -50,18 +52,19 @@ class LogarithmicFeatures(LearnedLoss):
         """
         if pair.student.dim() < 2 or pair.teacher.dim() < 2:
             raise misfit(pair, "LogarithmicFeatures", "[samples, channels, ...]", "")
-        return _Compared(pair.student.shape[1], pair.teacher.shape[1], self.power)
+        student, teacher = (x.shape[self.channel_axis] for x in (pair.student, pair.teacher))
+        return _Compared(student, teacher, self)
 
 
 class _Compared(nn.Module):
-    def __init__(self, student: int, teacher: int, power: float) -> None:
+    def __init__(self, student: int, teacher: int, config: LogarithmicFeatures) -> None:
         super().__init__()
-        self.map, self.power = nn.Linear(student, teacher), power
+        self.map, self.config = nn.Linear(student, teacher), config
 
     def forward(self, pair: Pair) -> Tensor:
-        ours = _normalised(self.map(pair.sample_means(pair.student, 1)))
-        theirs = _normalised(pair.sample_means(pair.teacher, 1))
-        return ((ours - theirs).abs() ** self.power).sum().clamp(min=1e-12).log()
+        student, teacher = (pair.sample_means(x, self.config.channel_axis) for x in (pair.student, pair.teacher))
+        ours, theirs = _normalised(self.map(student)), _normalised(teacher)
+        return ((ours - theirs).abs() ** self.config.power).sum().clamp(min=1e-12).log()
 
 
 def _normalised(rows: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Matched(nn.Module):
             for match, pair in zip(matches, pairs, strict=True)
         )
         self.learned = nn.ModuleList(
-            match.loss.module(pair) if isinstance(match.loss, LearnedLoss) else nn.Identity()
+            match.loss.module(pair).to(pair.student) if isinstance(match.loss, LearnedLoss) else nn.Identity()
             for match, pair in zip(matches, self._project(pairs), strict=True)
         )
         self.register_buffer("sizes", torch.ones(len(matches)))

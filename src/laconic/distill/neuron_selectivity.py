@@ -51,7 +51,7 @@ class NeuronSelectivity(FeatureLoss):
         Raises:
             UsageError: the features have no positions, or not the same.
         """
-        student, teacher = (self._channels(x) for x in at_same_size(pair.student, pair.teacher))
+        student, teacher = (self._channels(x) for x in at_same_size(*pair.kept()))
         if student.shape[-1] != teacher.shape[-1]:
             raise misfit(pair, "NeuronSelectivity", "the same positions", "Match layers of the same resolution.")
         return self._mean(teacher, teacher) + self._mean(student, student) - 2 * self._mean(student, teacher)

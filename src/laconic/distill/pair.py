@@ -53,18 +53,26 @@ class Pair:
         kept = values if counts is None else values.where(counts, 0)
         return _sums(kept, channel_axis) / _sums(counted, channel_axis).clamp(min=1)
 
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Returns student and teacher with zeros where a position does not count."""
+        return self._kept(self.student), self._kept(self.teacher)
+
     def rows(self) -> tuple[Tensor, Tensor]:
         """Returns student and teacher as `[samples, features]`, with zeros where a position does not count."""
-        return self._row(self.student), self._row(self.teacher)
+        student, teacher = self.kept()
+        return student.flatten(1), teacher.flatten(1)
 
-    def _row(self, features: Tensor) -> Tensor:
+    def counted(self, features: Tensor) -> Tensor | None:
+        """Returns which positions of features count, bool `[samples, positions]`; None: all, or there are none."""
+        return None if self.mask is None or features.shape[:2] != self.mask.shape else self.mask
+
+    def _kept(self, features: Tensor) -> Tensor:
         counts = self._counts(features)
-        return (features if counts is None else features.where(counts, 0)).flatten(1)
+        return features if counts is None else features.where(counts, 0)
 
     def _counts(self, features: Tensor) -> Tensor | None:
-        if self.mask is None or features.shape[:2] != self.mask.shape:
-            return None
-        return self.mask.view(*self.mask.shape, *[1] * (features.dim() - 2))
+        mask = self.counted(features)
+        return None if mask is None else mask.view(*mask.shape, *[1] * (features.dim() - 2))
 
 
 def _exact(features: Tensor) -> Tensor:

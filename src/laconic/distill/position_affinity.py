@@ -44,8 +44,11 @@ class PositionAffinity(FeatureLoss):
         Raises:
             UsageError: the features have no positions, or not as many.
         """
-        student, teacher = at_same_size(pair.student, pair.teacher)
+        student, teacher = at_same_size(*pair.kept())
         ours, theirs = (unit(maps(x, self.channel_axis, "PositionAffinity").mT) for x in (student, teacher))
         if ours.shape[1] != theirs.shape[1]:
             raise misfit(pair, "PositionAffinity", "as many positions", "Match layers of the same resolution.")
-        return (ours @ ours.mT - theirs @ theirs.mT).square().mean()
+        errors = (ours @ ours.mT - theirs @ theirs.mT).square()
+        if (counts := pair.counted(student)) is None:
+            return errors.mean()
+        return errors.sum() / counts.sum(1).square().sum().clamp(min=1)

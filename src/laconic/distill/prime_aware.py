@@ -15,9 +15,9 @@ from laconic.distill.pair import Pair
 @final
 @dataclass(frozen=True, kw_only=True)
 class PrimeAware(LearnedLoss):
-    """Squared errors over a variance that the student tells: `mean((S - T)^2 / (e + exp(v)) + v)`.
+    """Squared errors over a variance that the student tells: `mean((S - T)^2 / V + log V)`, `V = e + exp(v)`.
 
-    `v`, the logarithm of the variance of each entry, is a linear map of the student's features that is learned along.
+    `v`, one number for each entry, is a linear map of the student's features that is learned along.
     For flattened features of one width, such as those before the last layer; `Match(projection="linear")` joins other
     widths. The loss may be negative.
 
@@ -26,9 +26,10 @@ class PrimeAware(LearnedLoss):
 
     Guarantees:
         For given variances the gradient of equal features is 0.
+        It is at least `log e`, also where features are zero for both at all times, as those after a ReLU may be.
 
     Reference:
-        Zhang, Lan, Dai, Ye, Ge, Cao, Shen, 2020, arXiv:2008.01458 (PAD), equation 5.
+        Zhang, Lan, Dai, Ye, Ge, Cao, Shen, 2020, arXiv:2008.01458 (PAD), equation 5, there without e in the logarithm.
 
     Example:
         >>> import torch
@@ -64,5 +65,5 @@ class _Weighed(nn.Module):
 
     def forward(self, pair: Pair) -> Tensor:
         student, teacher = pair.rows()
-        logarithm: Tensor = self.variance(student)
-        return ((student - teacher).square() / (self.least + logarithm.exp()) + logarithm).mean()
+        variance: Tensor = self.least + self.variance(student).exp()
+        return ((student - teacher).square() / variance + variance.log()).mean()

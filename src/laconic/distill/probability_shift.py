@@ -8,9 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import DataError
 from laconic.core.metric import IGNORED_LABEL
-from laconic.distill.lesson import DistillationLoss, Lesson, check_range
+from laconic.distill.lesson import DistillationLoss, Lesson, one_class_each
 
 
 @final
@@ -55,14 +54,7 @@ class ProbabilityShift(DistillationLoss):
             DataError: there are no labels, or they are out of range or of another shape.
         """
         teacher = lesson.teacher.movedim(self.class_axis, -1)
-        labels = lesson.labels
-        if labels is None or labels.shape != teacher.shape[:-1]:
-            shown = None if labels is None else list(labels.shape)
-            raise DataError(
-                f"ProbabilityShift: got labels {shown} for logits {list(lesson.teacher.shape)}; expected one class for "
-                "each position. Yield (x, y), or say class_axis=1 for [n, c, ...]."
-            )
-        check_range(teacher.flatten(0, -2), labels.flatten())
+        labels = one_class_each("ProbabilityShift", teacher, lesson.labels)
         corrected = shifted(teacher, labels).movedim(-1, self.class_axis)
         return self.loss.terms(replace(lesson, teacher=corrected))
 

@@ -20,7 +20,7 @@ class RelationalAngle(FeatureLoss):
 
     `a_ijk(F)` is the cosine of the angle at `F_j` between `F_i` and `F_k`, for three different samples; Huber's loss is
     `x^2 / 2` up to 1, then `|x| - 1/2`. Features are flattened; layers of any shape can be matched. A batch of two has
-    no angles: 0. Time and memory grow with the cube of the batch.
+    no angles: 0. Memory grows with the cube of the batch, and with its square times the features.
 
     Guarantees:
         The distance of equal features is 0, and so is its gradient.

@@ -9,9 +9,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import DataError, invalid
+from laconic.core.errors import invalid
 from laconic.core.metric import IGNORED_LABEL
-from laconic.distill.lesson import DistillationLoss, Lesson, check_range
+from laconic.distill.lesson import DistillationLoss, Lesson, one_class_each
 
 
 @final
@@ -62,14 +62,7 @@ class VirtualTeacher(DistillationLoss):
             UsageError: the label would be less likely than chance.
         """
         logits = lesson.student.detach().movedim(self.class_axis, -1)
-        labels, classes = lesson.labels, logits.shape[-1]
-        if labels is None or labels.shape != logits.shape[:-1]:
-            shown = None if labels is None else list(labels.shape)
-            raise DataError(
-                f"VirtualTeacher: got labels {shown} for logits {list(lesson.student.shape)}; expected one class for "
-                "each position. Yield (x, y), or say class_axis=1 for [n, c, ...]."
-            )
-        check_range(logits.flatten(0, -2), labels.flatten())
+        labels, classes = one_class_each("VirtualTeacher", logits, lesson.labels), logits.shape[-1]
         if self.sure * classes <= 1:
             raise invalid("VirtualTeacher.sure", self.sure, f"more than chance, 1 of {classes}")
         made_up = torch.full_like(logits, math.log((1 - self.sure) / (classes - 1)))
