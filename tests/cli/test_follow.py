@@ -12,6 +12,7 @@ from laconic.cli.recipe import recipe_of
 from laconic.cli.teach import followed, teach
 from laconic.core.errors import UsageError
 from laconic.distill import Ensemble, Knob
+from laconic.train import Trained
 
 from .conftest import HERE
 
@@ -26,12 +27,12 @@ def recipe(**given: Any) -> Any:
     return recipe_of({**plain, **given}, "recipe")
 
 
-def ran(**given: Any) -> tuple[nn.Module, dict[str, Any], nn.Module]:
+def ran(**given: Any) -> tuple[Trained, dict[str, Any], nn.Module]:
     torch.manual_seed(1)
     teacher, learner, task, lessons = followed(recipe(**given))
     before = [p.detach().clone() for p in learner.parameters()]
     trained, scores = teach(teacher, learner, task, lessons, Terminal())
-    moved = [not torch.equal(a, b) for a, b in zip(before, trained.parameters(), strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True)]
     assert any(moved)
     return trained, scores, teacher
 
@@ -76,7 +77,8 @@ def test_every_method_is_among_them() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_recipe_teaches_in_every_way(way: str) -> None:
-    _, scores, teacher = ran(**WAYS[way])
+    trained, scores, teacher = ran(**WAYS[way])
+    assert set(trained.pairing) == ({"0", "2"} if way == "learned" else set())
     assert set(scores) == {"teacher", "student"}
     if way == "each sample":
         assert isinstance(teacher, Ensemble) and not teacher.mixed

@@ -30,6 +30,18 @@ def test_the_loss_is_the_attention_times_the_relative_errors() -> None:
     torch.testing.assert_close(module.attention(pair).sum(1), torch.ones(4))
 
 
+def test_what_was_learned_from_is_the_mean_attention_of_the_steps_so_far() -> None:
+    module = AttendedLayers(dimension=3).module(three(randn(4, 5), randn(4, 5, seed=1), randn(4, 5, seed=2)))
+    steps = [three(randn(4, 5, seed=i), randn(4, 5, seed=i + 9), randn(4, 5, seed=i + 19)) for i in range(3)]
+    with torch.no_grad():
+        module(steps[0])
+    torch.testing.assert_close(module.shares, torch.tensor([0.5, 0.5]))
+    for pair in steps:
+        module(pair)
+    expected = torch.stack([module.attention(pair).mean(0) for pair in steps]).mean(0)
+    torch.testing.assert_close(module.shares, expected)
+
+
 def test_of_one_layer_it_is_the_squared_error_over_the_mean_square() -> None:
     pair = Pair(student=randn(4, 3, 2, 2), teacher=randn(4, 3, 2, 2, seed=1))
     expected = SameFeatures().distance(pair) / pair.teacher.square().mean()

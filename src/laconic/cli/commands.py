@@ -50,6 +50,7 @@ from laconic.pipeline import Recovery, Result
 from laconic.report import ADVICE_FILES, Report, advice, summary, write_advice
 from laconic.train import AdamW, Training
 from laconic.train.randomness import seed_all
+from laconic.train.teach import told
 
 BUDGET_NOT_MET = 3
 
@@ -217,12 +218,14 @@ def distill(
         )
     trained, scores = teach(teaching, learning, task, lessons, Terminal())
     if lessons.derived is None:
-        write_tensors(out, trained.state_dict())
+        write_tensors(out, trained.model.state_dict())
     else:
-        lessons.derived.save(out := out.with_suffix(""), model=trained)
+        lessons.derived.save(out := out.with_suffix(""), model=trained.model)
     if as_json:
-        print_json({"out": str(out), **scores})
+        print_json({"out": str(out), **scores} | ({"pairing": trained.pairing} if trained.pairing else {}))
         return
+    for line in told(trained.pairing):
+        print(line)
     for name, score in scores.items():
         print(f"{name}: {score['metric']} {score['value']:.4f}")
     print(f"The student's weights are in {out}" + (lessons.derived is not None) * "; laconic.load_pruned reads them")

@@ -19,6 +19,7 @@ from laconic.core.task import Task
 from laconic.distill import DistillationLoss, Ensemble, SoftLabels, SquaredError
 from laconic.measure import answers, evaluate
 from laconic.measure.runner import TorchRunner
+from laconic.train import Trained
 
 __all__ = ["Lessons", "followed", "score", "scores", "soft_labels", "teach"]
 
@@ -41,15 +42,15 @@ def followed(recipe: Recipe) -> tuple[nn.Module, nn.Module, Task, Lessons]:
 
 def teach(
     teacher: nn.Module, learner: nn.Module, task: Task, lessons: Lessons, listener: Terminal
-) -> tuple[nn.Module, dict[str, dict[str, Any]]]:
-    """Returns the trained student, and the scores of teacher and student on the evaluation data."""
+) -> tuple[Trained, dict[str, dict[str, Any]]]:
+    """Returns the run of the student, and the scores of teacher and student on the evaluation data."""
 
     def listen(step: int, total: int, loss: float) -> None:
         listener.step(step, total, f"loss {loss:.4f}")
 
     listener.begin("distill")
     try:
-        trained = run_lessons(teacher, learner, task, lessons, listen).model
+        trained = run_lessons(teacher, learner, task, lessons, listen)
     finally:
         listener.end()
     found: dict[str, dict[str, Any]] = {}
@@ -58,7 +59,7 @@ def teach(
         judge = part.teacher
         if isinstance(judge, Ensemble) and not judge.mixed:
             judge = Ensemble(list(judge.members), logits=task.logits)
-        found |= {f"teacher{of}": score(judge, _asked(part)), f"student{of}": score(trained, part.task)}
+        found |= {f"teacher{of}": score(judge, _asked(part)), f"student{of}": score(trained.model, part.task)}
     return trained, found
 
 

@@ -12,6 +12,9 @@ from laconic.core.errors import invalid
 from laconic.distill.feature import LearnedLoss, at_same_size, same_shape, unit
 from laconic.distill.pair import Pair
 
+FRESH = 0.01
+"""What a step counts in the running mean of the attention: the mean over about the last hundred steps."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,8 @@ class AttendedLayers(LearnedLoss):
     learned along, of features that are averaged over positions and of length 1; `d` is the mean squared error over the
     mean square of the teacher's layer, so that none is preferred for being small. `S_il` is the student's layer through
     its projection to layer l. `Match(teacher=("0", "1", "2"), student="1", loss=AttendedLayers(), projection="linear")`
-    names one layer of the student and those it may learn from; `match="learned"` does so by itself.
+    names one layer of the student and those it may learn from; `match="learned"` does so by itself. `Trained.pairing`
+    tells whom it came to learn from.
 
     Args:
         dimension: of the space in which layers are compared.
@@ -58,20 +62,33 @@ class AttendedLayers(LearnedLoss):
 
     def module(self, pair: Pair) -> nn.Module:
         """Returns the attention with its linear maps."""
-        return _Attention(pair, self.dimension, self.channel_axis)
+        return Attention(pair, self.dimension, self.channel_axis)
 
 
-class _Attention(nn.Module):
+@final
+class Attention(nn.Module):
+    """The linear maps at work, and how much was learned from each layer of late."""
+
+    shares: Tensor
+    steps: Tensor
+
     def __init__(self, pair: Pair, dimension: int, channel_axis: int) -> None:
         super().__init__()
         widths = [(p.student.shape[channel_axis], p.teacher.shape[channel_axis]) for p in pair.levels]
         self.queries = nn.ModuleList(nn.Linear(student, dimension) for student, _ in widths)
         self.keys = nn.ModuleList(nn.Linear(teacher, dimension) for _, teacher in widths)
         self.scale, self.channel_axis = dimension**0.5, channel_axis
+        self.register_buffer("shares", torch.full((len(widths),), 1 / len(widths)))
+        self.register_buffer("steps", torch.zeros(()))
 
     def forward(self, pair: Pair) -> Tensor:
+        """Returns the loss; where gradients are on, the attention enters its running mean."""
         errors = torch.stack([_errors(level) for level in pair.levels], dim=1)
-        return (self.attention(pair) * errors).sum(1).mean()
+        attention = self.attention(pair)
+        if torch.is_grad_enabled():
+            self.steps += 1
+            self.shares.lerp_(attention.detach().mean(0), (1 / self.steps).clamp(min=FRESH))
+        return (attention * errors).sum(1).mean()
 
     def attention(self, pair: Pair) -> Tensor:
         """Returns how much each sample learns from each layer, `[samples, layers]`."""

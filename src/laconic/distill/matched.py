@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.errors import invalid
+from laconic.distill.attended_layers import Attention
 from laconic.distill.feature import LearnedLoss
 from laconic.distill.match import Match
 from laconic.distill.pair import Pair
@@ -53,6 +54,14 @@ class Matched(nn.Module):
         """Returns the weighted distances of features, one pair a match, when a share of the run is done."""
         found = zip(self.matches, self._distances(pairs), self.sizes, strict=True)
         return {str(match): weighted(distance / size, match.factor(progress)) for match, distance, size in found}
+
+    def pairing(self) -> dict[str, dict[str, float]]:
+        """Returns for each layer of the student that learns whom to learn from: layer of the teacher -> its share."""
+        return {
+            match.students[0]: dict(zip(match.teachers, learned.shares.tolist(), strict=True))
+            for match, learned in zip(self.matches, self.learned, strict=True)
+            if isinstance(learned, Attention)
+        }
 
     def _distances(self, pairs: Sequence[Pair]) -> list[Tensor]:
         joined = zip(self.matches, self.learned, self._project(pairs), strict=True)

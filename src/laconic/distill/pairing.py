@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
 from laconic.core.errors import UsageError
-from laconic.core.task import Batch, Task
-from laconic.distill.answering import answering
+from laconic.core.task import Task
 from laconic.distill.attended_layers import AttendedLayers
 from laconic.distill.feature import FeatureLoss, LearnedLoss
+from laconic.distill.layers import Layer, layers
 from laconic.distill.match import Match, Projection
 from laconic.distill.same_features import SameFeatures
 
@@ -29,11 +28,14 @@ def pair_layers(
 ) -> tuple[Match, ...]:
     """Finds matches by itself: what `match="auto"` stands for, and, learned, `match="learned"`.
 
-    Both models answer one batch. Of the layers that repeat in each (the children of a `Sequential` or `ModuleList` that
-    hold others of their own, else all children), those of one kind are paired: as many dimensions, and the same
-    positions of a sequence, or images of the same size. The i-th of n such layers of the student gets the teacher's at
-    the same depth, `ceil(i * teacher's / n)`. Where widths differ, a projection joins them. Every match is divided by
-    its size before the first step and by the number of matches.
+    Both models answer one batch and are captured as graphs. Their layers are blocks that stand in rows (`Sequential`,
+    `ModuleList`), else the outermost modules with others in them, else single ones. Layers of one form are paired: as
+    many dimensions, and the same positions of a sequence, or images of the same size; of these first those that compute
+    the same kind of thing: attention, convolution, recurrence, or other products. Depth is the number of products on
+    the longest way from the inputs, as a share of the stretch over which a kind reaches: layers are paired in their
+    order so that depths differ least. Of a model that cannot be captured a warning says so; its layers are counted.
+    Where widths differ, a projection joins them. Every match is divided by its size before the first step and by the
+    number of matches.
 
     Args:
         teacher: left as it is.
@@ -54,10 +56,14 @@ def pair_layers(
     """
     batch = next(task.batches("train", limit=4))
     theirs, ours = layers(teacher, batch, teacher_task or task), layers(student, batch, task)
-    pairs = [pair for kind in dict.fromkeys(layer.kind for layer in ours) for pair in _of_kind(theirs, ours, kind)]
+    pairs = [
+        pair
+        for form in dict.fromkeys(layer.form for layer in ours)
+        for pair in _of_form([t for t in theirs if t.form == form], [s for s in ours if s.form == form])
+    ]
     if not pairs:
         raise UsageError(
-            "match: no layers of teacher and student are of one kind (dimensions, positions); expected some for "
+            "match: no layers of teacher and student are of one form (dimensions, positions); expected some for "
             f"'auto'. {_shown('teacher', theirs)}; {_shown('student', ours)}. Write Match(...) for your own choice."
         )
     if learned:
@@ -70,64 +76,6 @@ def pair_layers(
         )
         for one, other in pairs
     )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """A module that is called once and gives a tensor.
-
-    Args:
-        path: of the module.
-        shape: of what it gives, `[samples, ...]`.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-
-    @property
-    def kind(self) -> tuple[int, ...]:
-        """Dimensions and positions: image size, or length of a sequence."""
-        positions = self.shape[2:] if len(self.shape) > 3 else self.shape[1:-1]
-        return (len(self.shape), *positions)
-
-    def joins(self, other: Layer) -> bool:
-        """Whether a projection can join the two: images of any size, else as many positions."""
-        images = len(self.shape) > 3
-        return len(self.shape) == len(other.shape) and (images or self.kind == other.kind)
-
-
-def layers(model: nn.Module, batch: Batch, task: Task) -> list[Layer]:
-    """Returns the layers of a model that repeat, in the order in which they are called."""
-    found: dict[str, list[tuple[int, ...]]] = {}
-    handles = [module.register_forward_hook(_listener(found, path)) for path, module in _repeated(model)]
-    try:
-        with answering(model) as device:
-            task.forward(model, batch.to(device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [Layer(path=path, shape=shapes[0]) for path, shapes in found.items() if len(shapes) == 1]
-
-
-def _repeated(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Returns what stands in rows of modules: blocks where there are some, else single layers."""
-    rows = [(path, row) for path, row in model.named_modules() if isinstance(row, nn.Sequential | nn.ModuleList)]
-    inside = [(f"{path}.{name}".lstrip("."), child) for path, row in rows for name, child in row.named_children()]
-    blocks = [
-        (path, child)
-        for path, child in inside
-        if any(True for _ in child.children()) and not isinstance(child, nn.ModuleList)
-    ]
-    return blocks or [(path, child) for path, child in inside if any(True for _ in child.parameters())]
-
-
-def _listener(found: dict[str, list[tuple[int, ...]]], path: str) -> Any:
-    def listen(_module: nn.Module, _args: Any, output: Any) -> None:
-        given = output[0] if isinstance(output, tuple | list) and output else output
-        if isinstance(given, Tensor) and given.is_floating_point() and given.dim() > 1:
-            found.setdefault(path, []).append(tuple(given.shape))
-
-    return listen
 
 
 def _attended(
@@ -147,15 +95,40 @@ def _attended(
     return tuple(map(match, ours))
 
 
-def _of_kind(theirs: Sequence[Layer], ours: Sequence[Layer], kind: tuple[int, ...]) -> list[tuple[Layer, Layer]]:
-    """Pairs the layers of one kind by depth; a teacher's layer is used once at most."""
-    first, second = ([layer for layer in side if layer.kind == kind] for side in (theirs, ours))
-    count = min(len(first), len(second))
-    return [(_at(first, i, count), _at(second, i, count)) for i in range(1, count + 1)]
+def _of_form(theirs: Sequence[Layer], ours: Sequence[Layer]) -> list[tuple[Layer, Layer]]:
+    """Pairs layers of one form: those that compute the same kind of thing first, the others with what is left."""
+    left, found = list(theirs), []
+    for role in sorted({layer.role for layer in ours} & {layer.role for layer in theirs}, key=str):
+        found += _by_depth([t for t in theirs if t.role == role], [s for s in ours if s.role == role])
+        left = [layer for layer in left if layer.role != role]
+    alone = [layer for layer in ours if layer.role not in {t.role for t in theirs}]
+    return sorted([*found, *_by_depth(left, alone)], key=lambda pair: ours.index(pair[1]))
 
 
-def _at(side: Sequence[Layer], index: int, count: int) -> Layer:
-    return side[-(-index * len(side) // count) - 1]
+def _by_depth(theirs: Sequence[Layer], ours: Sequence[Layer]) -> list[tuple[Layer, Layer]]:
+    """Pairs layers in their order so that their depths differ least in all, each used once at most."""
+    if not ours or not theirs:
+        return []
+    if len(ours) > len(theirs):
+        return [(one, other) for other, one in _by_depth(ours, theirs)]
+    apart = np.abs(np.subtract.outer(_relative_depths(ours), _relative_depths(theirs)))
+    least = np.full((len(ours) + 1, len(theirs) + 1), np.inf)
+    least[0] = 0
+    for i, j in np.ndindex(apart.shape):
+        least[i + 1, j + 1] = min(least[i + 1, j], least[i, j] + apart[i, j])
+    found, j = [], len(theirs) - 1
+    for i in reversed(range(len(ours))):
+        while least[i, j] + apart[i, j] > least[i + 1, j + 1] + 1e-9:  # Where two are as near, the deeper one stays.
+            j -= 1
+        found.append((theirs[j], ours[i]))
+        j -= 1
+    return found[::-1]
+
+
+def _relative_depths(found: Sequence[Layer]) -> list[float]:
+    """Returns where each layer ends on the stretch from the first one's begin, 0, to the last one's end, 1."""
+    start, stop = min(layer.begin for layer in found), max(layer.end for layer in found)
+    return [(layer.end - start) / max(stop - start, 1) for layer in found]
 
 
 def _projection(one: Layer, other: Layer) -> Projection | None:

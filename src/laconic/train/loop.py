@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from laconic.train.interrupt import held_interrupts
 from laconic.train.objective import Objective
 from laconic.train.place import accelerator_for, lent
 from laconic.train.run import Run
-from laconic.train.step import Callback
+from laconic.train.step import Callback, Pairing
 from laconic.train.tracking import Trackers, log_step, tracking
 from laconic.train.training import Training
 from laconic.train.validation import Validation
@@ -42,6 +42,8 @@ class Trained:
         losses: the terms of the loss at the last step.
         scores: step and score of every validation.
         best_step: whose weights the model has, where there was validation.
+        pairing: layer of the student -> layer of the teacher -> how much it was learned from in the end, as a share,
+            where that was learned (`match="learned"`, `AttendedLayers`).
     """
 
     model: nn.Module
@@ -50,6 +52,7 @@ class Trained:
     losses: Mapping[str, float]
     scores: tuple[tuple[int, float], ...] = ()
     best_step: int | None = None
+    pairing: Pairing = field(default_factory=dict)
 
 
 def train(
@@ -137,6 +140,7 @@ def train(
         losses=run.losses,
         scores=tuple(run.watched.scores),
         best_step=run.watched.scores[run.watched.best][0] if run.watched.scores else None,
+        pairing=run.pairing(),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from laconic.core.errors import DataError, LaconicError, TrainingError, invalid
 from laconic.core.task import Batch, Task
+from laconic.distill import Matched
 from laconic.distill.weighing import unweighted
 from laconic.train import randomness
 from laconic.train.checkpoint import check_identity, identity, read_checkpoint, write_checkpoint
@@ -159,7 +160,13 @@ class Run:
             unweighted=self.unweighted,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             score=self.score,
+            pairing=self.pairing(),
         )
+
+    def pairing(self) -> dict[str, dict[str, float]]:
+        """Returns whom each layer of the student has come to learn from, where that is learned."""
+        inside = [] if self.parts is None else self.parts.modules()
+        return {layer: of for part in inside if isinstance(part, Matched) for layer, of in part.pairing().items()}
 
     def chosen(self) -> dict[str, Any] | None:
         """Returns the weights that the run ends with; None: they are in its model."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
+
+Pairing = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,6 +22,7 @@ class Step:
         unweighted: the same terms before they were weighted.
         learning_rate: of this step, the first group's.
         score: on the validation data, where this step was scored.
+        pairing: layer of the student -> layer of the teacher -> how much it is learned from, where that is learned.
     """
 
     model: nn.Module
@@ -29,6 +32,7 @@ class Step:
     unweighted: Mapping[str, float]
     learning_rate: float
     score: float | None = None
+    pairing: Pairing = field(default_factory=dict)
 
 
 Callback = Callable[[Step], bool | None]

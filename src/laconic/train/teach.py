@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from laconic.distill.augment import Augmentation
 from laconic.train.augmented import augmented
 from laconic.train.imitation import distillation
 from laconic.train.loop import Progress, train
-from laconic.train.step import Callback
+from laconic.train.step import Callback, Pairing
 from laconic.train.tracking import Trackers
 from laconic.train.training import Training
 from laconic.train.validation import Validation
@@ -50,7 +51,8 @@ def distill(
         task: `task.train` is the data; it needs no labels unless the loss wants them.
         loss: how the answers are compared; None: `default_loss(task)`.
         match: layers that are to be alike as well; `"auto"`: those that `laconic.distill.pair_layers` finds;
-            `"learned"`: the same, but whom each learns from is learned along.
+            `"learned"`: the same, but whom each learns from is learned along; the logger `laconic` says in the end whom
+            (as information), every `Step` and the trackers say it meanwhile.
         training: how to train; None: AdamW with a cosine schedule for `epochs`.
         epochs: passes over the data, if `training` is not given.
         work: folder for the checkpoint, from which a run that was killed goes on.
@@ -73,7 +75,7 @@ def distill(
         match = pair_layers(teacher, student, task, teacher_task=teacher_task, learned=match == "learned")
     objective = distillation(teacher, task, loss or default_loss(task), match, teacher_task=teacher_task)
     objective = augmented(objective, *augment)
-    return train(
+    trained = train(
         student,
         task,
         training or Training(epochs=epochs),
@@ -83,4 +85,23 @@ def distill(
         validation=validation,
         trackers=trackers,
         callbacks=callbacks,
-    ).model
+    )
+    for line in told(trained.pairing):
+        logging.getLogger("laconic").info(line)
+    return trained.model
+
+
+def told(pairing: Pairing) -> list[str]:
+    """Returns a line for each layer of the student: whom it has learned from, those who count most first.
+
+    Example:
+        >>> told({"layer.0": {"layer.1": 0.25, "layer.2": 0.75}})
+        ['layer.0 has learned from layer.2 (75 %), layer.1 (25 %)']
+    """
+    lines = []
+    for layer, shares in pairing.items():
+        ranked = sorted(shares.items(), key=lambda item: -item[1])
+        lines.append(
+            f"{layer} has learned from " + ", ".join(f"{other} ({100 * share:.0f} %)" for other, share in ranked)
+        )
+    return lines

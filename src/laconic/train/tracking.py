@@ -50,10 +50,12 @@ def tracking(accelerator: Accelerator, settings: Mapping[str, str]) -> Iterator[
 
 
 def log_step(accelerator: Accelerator, step: Step, metric: str) -> None:
-    """Gives the trackers a step's terms, weighted and unweighted, its learning rate, and its score if it has one."""
+    """Gives the trackers a step's terms, weighted and unweighted, learning rate, and score and pairing if any."""
     found = {"loss": sum(step.losses.values()), "learning_rate": step.learning_rate}
     found |= {f"weighted/{_key(name)}": value for name, value in step.losses.items()}
     found |= {f"unweighted/{_key(name)}": value for name, value in step.unweighted.items()}
+    for layer, shares in step.pairing.items():
+        found |= {f"pairing/{_key(layer)} from {_key(other)}": share for other, share in shares.items()}
     if step.score is not None:
         found[f"validation/{_key(metric)}"] = step.score
     accelerator.log(found, step=step.step)
