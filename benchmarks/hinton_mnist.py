@@ -13,8 +13,6 @@ answered as often as it occurs there: no test image is used for anything but the
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -183,9 +181,7 @@ def levelled(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor
 
 def main() -> None:
     """Runs the experiments."""
-    place = sys.argv.index("--work") if "--work" in sys.argv else 0
-    folder = Path(sys.argv[place + 1] if place else tempfile.mkdtemp())
-    del sys.argv[place or len(sys.argv) : place + 2]
+    folder = manner.work_folder()
     given = manner.options(__doc__ or "", ["plain", "distilled", "no3", "only78"], seeds=3)
     torch.set_num_threads(1)
     task = mnist()

@@ -7,6 +7,7 @@ import datetime
 import json
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ def options(description: str, rows: Sequence[str], *, seeds: int, writes: bool =
     given = parser.parse_args()
     given.rows, given.seeds = given.only or list(rows), range(given.seeds)
     return given
+
+
+def work_folder() -> Path:
+    """Takes `--work FOLDER` out of the command line: where runs go on; without it, a new one."""
+    place = sys.argv.index("--work") if "--work" in sys.argv else 0
+    folder = Path(sys.argv[place + 1] if place else tempfile.mkdtemp())
+    del sys.argv[place or len(sys.argv) : place + 2]
+    return folder
 
 
 def line(*cells: object, widths: Sequence[int] | None = None) -> None:
