@@ -4,15 +4,14 @@ THUCNews titles in 10 classes: 44,872 for training, 10,000 dev titles to watch, 
 after the last epoch. The teacher is a TextCNN over public 200-dimensional character vectors; its answers lie on disk.
 The student looks up one short vector for each character and each hashed pair of neighbours, and adds them up. It is
 trained on labels, and on labels and the teacher's soft labels, with the same start, batches and steps. Bytes are those
-of the weights in float32; latency is the median time of one title in PyTorch with one thread, the two in turn.
+of the weights in float32; latency is the median time of one title in PyTorch with one thread, the two in turn. With
+`--work FOLDER` every run goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,16 +104,17 @@ def size_bytes(model: nn.Module) -> int:
 
 def main() -> None:
     """Trains teacher and students."""
+    folder = manner.work_folder()
     given = manner.options(__doc__ or "", ["labels", "distilled"], seeds=3)
     torch.set_num_threads(1)
     task, watched, vectors = titles()
     torch.manual_seed(0)
     teacher: nn.Module = TextCnn(vectors)
     training = Training(epochs=TEACHER_EPOCHS, optimizer=AdamW(learning_rate=1e-3))
-    train(teacher, task, training, objective=supervised(task))
+    train(teacher, task, training, objective=supervised(task), work=folder / "teacher")
     teacher_accuracy = accuracy(teacher, task)
     manner.line("teacher", f"{teacher_accuracy:.2f} %", f"{size_bytes(teacher):,} B")
-    answers = cached_teacher(teacher, task, Path(tempfile.mkdtemp()) / "answers")
+    answers = cached_teacher(teacher, task, folder / "answers")
     taught = distillation(answers, task, SoftLabels(temperature=TEMPERATURE, hard_weight=0.3))
     found: dict[str, list[float]] = {}
     student: nn.Module = Bag(len(vectors))
@@ -124,7 +124,7 @@ def main() -> None:
             torch.manual_seed(seed)
             student = Bag(len(vectors))
             training = Training(epochs=EPOCHS, optimizer=AdamW(learning_rate=5e-3, weight_decay=0.0), seed=seed)
-            train(student, task, training, objective=objective)
+            train(student, task, training, objective=objective, work=folder / f"{row} {seed}")
             found.setdefault(row, []).append(accuracy(student, task))
         manner.line(row, *(f"{value:.2f} %" for value in found[row]))
     times = milliseconds({"teacher": teacher, "student": student}, next(iter(task.batches("evaluate"))).args[0][:1])
