@@ -22,19 +22,19 @@ from laconic.train import SGD, Cosine
 IMAGES, BATCH, HELD_BACK, SHIFT = 1024, 128, 5000, 4
 
 
-class Augmented(Dataset[Tensor]):
-    """Training images, each moved by up to four pixels and mirrored by chance."""
+class Augmented(Dataset[tuple[Tensor, Tensor]]):
+    """Training images and labels, each image moved by up to four pixels and mirrored by chance."""
 
-    def __init__(self, images: Tensor) -> None:
-        self.images = nn.functional.pad(networks.cifar_inputs(images), (SHIFT,) * 4)
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = nn.functional.pad(networks.cifar_inputs(images), (SHIFT,) * 4), labels
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         down, right, mirror = (int(n) for n in torch.randint(0, 2 * SHIFT + 1, (3,)))
         image = self.images[index, :, down : down + 32, right : right + 32]
-        return image.flip(-1) if mirror % 2 else image
+        return image.flip(-1) if mirror % 2 else image, self.labels[index]
 
 
 def top1(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--weight-decay", type=float, default=1e-4)
     parser.add_argument("--temperature", type=float, default=4.0)
+    parser.add_argument("--labels", type=float, default=0.0, help="share of the loss on labels")
     parser.add_argument("--factor", type=float, default=2.1)
     parser.add_argument("--noise", action="store_true", help="batch statistics in training")
     parser.add_argument("--seed", type=int, default=0)
@@ -61,9 +63,9 @@ def main() -> None:
     original = networks.cifar_resnet(56).to(memory_format=torch.channels_last)
     images, labels = networks.cifar_images("train")
     judged = (images[-HELD_BACK:], labels[-HELD_BACK:]) if given.validate else networks.cifar_images("test")
-    learnt = images[:-HELD_BACK] if given.validate else images
+    learnt = slice(0, -HELD_BACK if given.validate else None)
     calibration = list(networks.cifar_inputs(images[:IMAGES]).split(BATCH))
-    loader = DataLoader(Augmented(learnt), batch_size=BATCH, shuffle=True)
+    loader = DataLoader(Augmented(images[learnt], labels[learnt]), batch_size=BATCH, shuffle=True)
     task = laconic.Task(train=loader, evaluate=calibration)
     pruned = laconic.prune(original, task, ratio=1 - 1 / given.factor, samples=IMAGES)
     pruned.model.to(memory_format=torch.channels_last)  # A fifth faster on a processor.
@@ -74,7 +76,7 @@ def main() -> None:
     length = {"steps": given.steps} if given.steps else {"epochs": given.epochs}
     training = laconic.Training(
         **length,
-        optimizer=SGD(learning_rate=given.learning_rate, momentum=0.9, weight_decay=1e-4),
+        optimizer=SGD(learning_rate=given.learning_rate, momentum=0.9, weight_decay=given.weight_decay),
         schedule=Cosine(warmup=0.02),
         mixed_precision="bf16",
         noise=given.noise,
@@ -91,7 +93,7 @@ def main() -> None:
         original,
         pruned.model,
         task,
-        loss=laconic.SoftLabels(temperature=given.temperature),
+        loss=laconic.SoftLabels(temperature=given.temperature, hard_weight=given.labels),
         training=training,
         work=given.work,
         progress=progress,

@@ -24,7 +24,8 @@ def test_prune_writes_a_model_that_loads_and_says_what_went(laconic: Laconic, tm
     found = laconic(
         "prune", "nets:build", "--data", "nets:task", "--weights", tmp_path / "net.safetensors", "--out", out, "--json"
     ).json
-    assert found["out"] == str(out) and found["kind"] == "module" and found["notes"] == []
+    assert found["out"] == str(out) and found["kind"] == "module"
+    assert len(found["notes"]) == 1 and found["notes"][0].startswith("ranked by ")
     assert found["axes"] == [{"name": "0.weight[0]", "kind": "neurons", "size": 64, "left": 32}]
     assert found["macs"] == [1280, 640] and found["parameters"] == [1476, 740] and found["bytes"] == [5904, 2960]
     assert found["frozen"] == {"the model's input": ["0.weight[1]"], "the model's output": ["3.{weight,bias}[0]"]}

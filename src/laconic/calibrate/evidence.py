@@ -147,6 +147,11 @@ class Evidence:
                 found[use.layer.parameter] = use
         return found
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether it says what changes cost in nats."""
+        return all(use.gradient_sum is not None for use in self.uses)
+
     def nats(self, parameter: str, delta: Tensor) -> float:
         """Returns what a change of one parameter costs, summed over all its uses: nats per prediction.
 

@@ -31,14 +31,18 @@ def prune(
     weights: Weights = None,
     ratio: Ratio = 0.5,
     of: Annotated[str, typer.Option(help="What it is a fraction of: macs, parameters or slices.")] = "macs",
-    scope: Annotated[str, typer.Option(help="What is ranked together: global, layer, kind or equal.")] = "global",
+    scope: Annotated[
+        str | None,
+        typer.Option(help="What is ranked together: global, layer, kind or equal; by default what serves best."),
+    ] = None,
     unit: Annotated[
         list[str] | None,
         typer.Option(help="What may go: axes (the default), blocks, or a kind such as heads; may be repeated."),
     ] = None,
     importance: Annotated[
-        str, typer.Option(help="Which slices matter least: compensated, magnitude, taylor, ... (docs/pruning.md).")
-    ] = "compensated",
+        str | None,
+        typer.Option(help="Which slices matter least: compensated (the default), magnitude, ... (docs/pruning.md)."),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Where it will run; decides what sizes are rounded to.")] = None,
     round_to: Annotated[int | None, typer.Option(min=1, help="Sizes that are cut become a multiple of it.")] = None,
     least: Annotated[float, typer.Option(help="No axis keeps a smaller fraction of its slices, in [0, 1).")] = 0.0,
@@ -64,7 +68,7 @@ def prune(
     from laconic.prune import prune as run
     from laconic.prune.saved import DESCRIPTION, FILES
 
-    chosen = criterion(importance)
+    chosen = None if importance is None else criterion(importance)
     place = None if target is None else Target.parse(target)
     if not dry_run:
         check_replaceable(out, {DESCRIPTION, *FILES})

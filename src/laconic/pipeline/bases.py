@@ -153,7 +153,15 @@ class Bases:
                 job.model, job.task, ratio=ratio, samples=job.samples, renumber=False, graph=self.graph
             )
         else:
-            found = prune(job.model, job.task, ratio=ratio, target=job.target, samples=job.samples, graph=self.graph)
+            found = prune(
+                job.model,
+                job.task,
+                ratio=ratio,
+                target=job.target,
+                samples=job.samples,
+                evidence=self.evidence if self.evidence.has_gradients else None,
+                graph=self.graph,
+            )
         if found.kind == "graph" and not any(isinstance(edit, Rewrite) for edit in found.plan):
             raise ModelError(f"cutting {'blocks' if blocks else 'channels'}: {' '.join(found.notes)}")
         model, example = found.model.eval(), job.example()

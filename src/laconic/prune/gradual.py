@@ -83,7 +83,7 @@ def gradually(
             original, all cuts at once.
         of: of `"macs"`, `"parameters"` or `"slices"`.
         importance: as in `prune`.
-        scope: as in `prune`.
+        scope: as in `prune`; not None.
         target: as in `prune`.
         round_to: as in `prune`.
         least: as in `prune`, a fraction of the original.

@@ -15,18 +15,19 @@ from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import axes
 from laconic.graph.example import Example, example_inputs
-from laconic.prune.choice import Candidates, Scope, choose
+from laconic.prune.choice import Candidates, Scope
 from laconic.prune.cutting import cut_out, refitted
 from laconic.prune.depth import remove_blocks
-from laconic.prune.equal import equal_sizes
 from laconic.prune.gather import gather, inputs_of
-from laconic.prune.importance import Compensated, Importance, Magnitude
+from laconic.prune.importance import Importance
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
 from laconic.prune.pruned import Pruned
+from laconic.prune.ranking import Ranked, rankings
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
 from laconic.prune.shared_widths import shared_widths
 from laconic.prune.sound import check_runs
+from laconic.prune.trial import nearest
 from laconic.prune.units import Units, jointly, present
 
 Compensation = Literal["weights", "statistics"]
@@ -41,7 +42,7 @@ def prune(
     ratio: float = 0.5,
     of: Measure = "macs",
     importance: Importance | None = None,
-    scope: Scope = "global",
+    scope: Scope | None = None,
     target: Target | None = None,
     round_to: int | None = None,
     least: float | Mapping[str, float] = 0.0,
@@ -63,7 +64,9 @@ def prune(
         importance: which slices matter least; None: `Compensated()` with a task, `Magnitude()` with example inputs.
         scope: `"global"` ranks all slices by price per saving; `"layer"` takes the same fraction of every axis,
             `"kind"` of every kind of axis; `"equal"` lets all axes of one kind and size shrink alike, and only those
-            that the model's config, if it has one, can describe.
+            that the model's config, if it has one, can describe. None: `"global"`; but with a task and no `importance`,
+            `"layer"` by `Magnitude()` is tried as well on a few samples, and what comes out nearer to the original is
+            taken, as `Pruned.notes` say.
         target: where the model will run; decides what `round_to` is when that is None.
         round_to: sizes that are cut become a multiple of it; the numbers of heads and experts never do. None: for a
             target, sizes become multiples of 16, or of 4 below 16, since other widths of a convolution take as long as
@@ -136,21 +139,23 @@ def prune(
     found = axes(graph)
     limits = Limits(rounding=rounding_for(target, round_to), least=least_for(found, least))
     free = wanted.among(free_axes(found, keep))
-    importance = importance or (Magnitude() if task is None else Compensated())
-    known = gather(model, found, importance, task, samples=samples, evidence=evidence)
-    candidates = Candidates(
-        removals={axis: importance.removal(axis, known) for axis in free},
-        savings=Savings(found, of),
-        limits=limits,
-        locked=shared_widths(model, found, free),
-    )
-    sizes = equal_sizes(candidates, ratio, model, found) if scope == "equal" else choose(candidates, ratio, scope)
-    kept = candidates.kept(sizes)
+    savings, locked = Savings(found, of), shared_widths(model, found, free)
+    ranked = []
+    for ranking in rankings(importance, scope, data=task is not None):
+        known = gather(model, found, ranking.importance, task, samples=samples, evidence=evidence)
+        removals = {axis: ranking.importance.removal(axis, known) for axis in free}
+        candidates = Candidates(removals=removals, savings=savings, limits=limits, locked=locked)
+        ranked.append(ranking.cut(candidates, ratio, model, found))
+    chosen, how = ranked[0], ""
+    if task is not None and len(ranked) > 1:
+        chosen, how = nearest(
+            found, ranked, ratio, task, weights=None if compensate is None else compensate == "weights"
+        )
+    kept = chosen.kept
     smaller = cut_out(model, found, kept, args, kwargs)
     if task is not None and kept and compensate is not None:
         values = refit(found, kept, inputs_of(found, task, samples), weights=compensate == "weights")
         smaller = refitted(model, smaller, values)
-    reached = 1 - candidates.savings.amount(sizes) / candidates.savings.total
     return Pruned(
         model=smaller.model,
         plan=smaller.plan,
@@ -161,7 +166,7 @@ def prune(
         keep={axis.name: indices for axis, indices in kept.items()},
         before=costs(graph),
         after=costs(smaller.graph or capture(smaller.model, args, kwargs)),
-        notes=(*_notes(candidates, ratio, reached, of), *smaller.notes),
+        notes=(*_notes(chosen, ratio, of, how), *smaller.notes),
     )
 
 
@@ -172,9 +177,10 @@ def _check(*, ratio: float, samples: int) -> None:
         raise invalid("prune.samples", samples, "a whole number of at least 1")
 
 
-def _notes(candidates: Candidates, ratio: float, reached: float, of: str) -> Iterator[str]:
-    if abs(reached - ratio) > NEAR:
-        yield f"asked to save {ratio:.1%} of the {of}, saved {reached:.1%}: no sizes that are allowed come nearer."
-    unpriced = [axis.name for axis, removal in candidates.removals.items() if not bool(removal.price.isfinite().any())]
-    if unpriced:
-        yield f"left alone, because the criterion does not apply to them: {', '.join(unpriced)}."
+def _notes(chosen: Ranked, ratio: float, of: str, how: str) -> Iterator[str]:
+    if how:
+        yield how
+    if abs(chosen.saved - ratio) > NEAR:
+        yield f"asked to save {ratio:.1%} of the {of}, saved {chosen.saved:.1%}: no sizes that are allowed come nearer."
+    if chosen.unpriced:
+        yield f"left alone, because the criterion does not apply to them: {', '.join(chosen.unpriced)}."

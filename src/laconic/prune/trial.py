@@ -1,0 +1,63 @@
+"""Which of several rankings serves best, tried out on a part of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from laconic.core.task import Task
+from laconic.graph.axes import Axes
+from laconic.graph.cutting import cut
+from laconic.prune.depth_prices import Prices, batches_of
+from laconic.prune.ranking import Ranked
+from laconic.prune.refit import refit
+
+TRIED = 512
+"""Samples: what remains is fitted to the first half, and judged on the other."""
+NEAR = 0.02
+"""Rankings that miss the ratio by so much more than another are not considered."""
+
+
+def nearest(
+    found: Axes, ranked: Sequence[Ranked], ratio: float, task: Task, *, weights: bool | None
+) -> tuple[Ranked, str]:
+    """Returns the ranking whose result answers most like the original, and how they came out, in words.
+
+    Each result is fitted to half of a few calibration batches and judged on the others; on the same, if there is one.
+
+    Args:
+        found: the analysis of the original.
+        ranked: what comes into question.
+        ratio: what was to be saved; rankings that miss it by far are not tried.
+        task: its calibration data is read, without labels.
+        weights: as in `refit`; None: nothing is fitted.
+    """
+    missed = [abs(one.saved - ratio) for one in ranked]
+    tried = [one for one, miss in zip(ranked, missed, strict=True) if miss <= min(missed) + NEAR]
+    if len(tried) == 1:
+        return tried[0], ""
+    device = next((p.device for p in found.graph.parameters.values()), torch.device("cpu"))
+    batches = batches_of(task, device, TRIED)
+    half = (len(batches) + 1) // 2
+    inputs = [(batch.args, batch.kwargs) for batch in batches[:half]]
+    prices = Prices(found.graph, task, batches[half:] or batches)
+    nats = []
+    for one in tried:
+        smaller = cut(found, one.kept)
+        if weights is not None:
+            _fill(smaller, refit(found, one.kept, inputs, weights=weights))
+        nats.append(prices.of_model(smaller))
+    best = min(range(len(tried)), key=nats.__getitem__)
+    shown = ", ".join(f"{price:.3g} nats by {one.ranking}" for one, price in zip(tried, nats, strict=True))
+    return tried[best], f"ranked by {tried[best].ranking}: in a trial on few samples it came nearest ({shown})."
+
+
+def _fill(model: GraphModule, values: Mapping[str, Tensor]) -> None:
+    """Puts values into parameters and buffers, by name."""
+    held = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
+    with torch.no_grad():
+        for name, value in values.items():
+            held[name].copy_(value)
