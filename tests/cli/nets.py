@@ -139,6 +139,12 @@ def four() -> laconic.Task:
     return laconic.Task(train=[pairs()], evaluate=[pairs()], call=lambda model, batch: model(*batch.args, head="four"))
 
 
+def many_of_four() -> laconic.Task:
+    x, y = pairs()
+    batches = list(zip(x.split(16), y.split(16), strict=True))
+    return laconic.Task(train=batches, evaluate=[(x, y)], call=lambda model, batch: model(*batch.args, head="four"))
+
+
 def two() -> laconic.Task:
     x, _ = pairs()
     batch = (x, (x[:, 0] > 0).long())

@@ -1,5 +1,7 @@
 """Every way of being taught, written down and run."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,11 +10,14 @@ from torch import nn
 
 from laconic.cli.listen import Terminal
 from laconic.cli.methods import METHODS
-from laconic.cli.recipe import recipe_of
+from laconic.cli.recipe import Cache, Lines
+from laconic.cli.recipe_text import recipe_of
+from laconic.cli.run_lessons import run_lessons
 from laconic.cli.teach import followed, teach
-from laconic.core.errors import UsageError
-from laconic.distill import Ensemble, Knob
-from laconic.train import Trained
+from laconic.core.errors import ModelError, UsageError
+from laconic.distill import Ensemble, Generated, Knob
+from laconic.distill.augment import MaskTokens
+from laconic.train import Repeated, Trained
 
 from .conftest import HERE
 
@@ -22,9 +27,12 @@ def nets_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(HERE)
 
 
+LEAST = {"teacher": "nets:build", "student": "nets:narrow", "data": "nets:task"}
+
+
 def recipe(**given: Any) -> Any:
-    plain = {"teacher": "nets:build", "student": "nets:narrow", "data": "nets:task", "training": {"steps": 4}}
-    return recipe_of({**plain, **given}, "recipe")
+    written = {**LEAST, "training": {"steps": 4}, **given}
+    return recipe_of({key: value for key, value in written.items() if value is not None or key == "data"}, "recipe")
 
 
 def ran(**given: Any) -> tuple[Trained, dict[str, Any], nn.Module]:
@@ -47,9 +55,15 @@ WAYS: dict[str, dict[str, Any]] = {
     "Dictation": {**TOKENS, "method": {"Dictation": {"decoding": {"Beams": {"length": 2, "beams": 2}}}}},
     "Remembered": {
         "teacher": "nets:picture_net", "student": "nets:picture_net", "data": "nets:pictures",
-        "method": {"Remembered": {"shape": [1, 4, 4], "classes": 2, "batches": 1, "steps": 2}},
+        "method": {"Remembered": {"shape": [1, 4, 4], "classes": 2, "batches": 1, "inversion": {"steps": 2}}},
     },
     "WithoutTeacher": {"method": "WithoutTeacher", "loss": {"VirtualTeacher": {"loss": "SoftLabels"}}},
+    "TreeGrowth": {
+        "student": {"SoftTree": {"inputs": 16, "classes": 4, "depth": 2}},
+        "method": {"TreeGrowth": {"temperature": 2, "balance": 0}},
+    },
+    "a tree by itself": {"student": {"SoftTree": {"inputs": 16, "classes": 4, "depth": 2}}},
+    "a tree with a loss": {"student": {"SoftTree": {"inputs": 16, "classes": 4, "depth": 2}}, "loss": "SoftLabels"},
     "BornAgain": {"method": {"BornAgain": {"generations": 2}}},
     "other inputs": {
         "teacher": "nets:reads", "student": "nets:reads", "data": "nets:two_vocabularies",
@@ -84,6 +98,54 @@ def test_a_recipe_teaches_in_every_way(way: str) -> None:
         assert isinstance(teacher, Ensemble) and not teacher.mixed
     if way == "weights given":
         assert teacher.weights.tolist() == [0.25, 0.75] and teacher.temperature == 4
+
+
+def test_what_is_held_back_of_several_tasks_is_not_learned_from() -> None:
+    given = {
+        "student": "nets:two_heads",
+        "tasks": {"four": {"teacher": "nets:build", "data": "nets:many_of_four"}},
+        "validation": {"share": 0.25},
+    }
+    teacher, learner, task, lessons = followed(recipe_of({**given, "training": {"steps": 2}}, "recipe"))
+    seen: list[torch.Tensor] = []
+    handle = learner.register_forward_pre_hook(lambda module, args: seen.append(args[0]) if module.training else None)
+    run_lessons(teacher, learner, task, lessons, lambda *_: None)
+    handle.remove()
+    last = list(task.train)[-1][0]
+    assert seen and not any(torch.equal(x, last) for x in seen)
+
+
+def test_an_estimator_is_fitted_to_the_teacher() -> None:
+    pytest.importorskip("sklearn")
+    given = {"Sklearn": {"estimator": "sklearn.linear_model:LogisticRegression", "arguments": {"max_iter": 50}}}
+    teacher, learner, task, lessons = followed(recipe_of({**LEAST, "student": given}, "recipe"))
+    trained, scores = teach(teacher, learner, task, lessons, Terminal())
+    assert trained.model.found.estimator.max_iter == 50
+    assert trained.model.found.agreement > 0.7 and set(scores) == {"teacher", "student"}
+
+
+def test_answers_on_disk_are_of_what_repeats() -> None:
+    repeated = {"Repeated": {"augmentations": [{"MaskTokens": {"mask": 0}}], "variants": 2, "seed": 5}}
+    answers = {"folder": "answers", "top": 2, "precision": "float32", "encrypted": True}
+    found = recipe(cache=answers, augment=repeated)
+    assert found.cache == Cache(folder="answers", top=2, precision="float32", encrypted=True)
+    assert found.augment == (Repeated(augmentations=(MaskTokens(mask=0),), variants=2, seed=5),)
+
+
+def test_a_cache_of_what_repeats_is_written_under_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cryptography")
+    monkeypatch.setenv("LACONIC_CACHE_KEY", "ab" * 32)
+    repeated = {"Repeated": {"augmentations": [{"MaskTokens": {"mask": 0}}], "variants": 2}}
+    ran(**TOKENS, cache={"folder": str(tmp_path / "answers"), "encrypted": True}, augment=repeated)
+    manifest = json.loads((tmp_path / "answers" / "cache.json").read_text())
+    assert manifest["encryption"] == "AES-256-GCM" and "variants=2" in manifest["augmentation"]
+
+
+def test_decodings_of_models_that_generate_and_trackers_of_lines_can_be_named() -> None:
+    generated = {"Generated": {"options": {"max_new_tokens": 8, "num_beams": 2}, "end": 2}}
+    found = recipe(method={"OnPolicy": {"decoding": generated}}, trackers=[{"JsonLines": {"path": "run.jsonl"}}])
+    assert found.method.decoding == Generated(options={"max_new_tokens": 8, "num_beams": 2}, end=2)
+    assert found.trackers == (Lines(path="run.jsonl"),)
 
 
 def test_rules_become_knobs_where_they_stand() -> None:
@@ -152,6 +214,13 @@ def test_a_mistake_is_said_before_anything_is_built(given: dict[str, Any], said:
         ({"method": {"InTurn": {"begins": [0, 0.5]}}}, "got 2 begins for 1 teachers"),
         ({"method": "MeanTeacher", "match": "auto"}, "got match beside method: MeanTeacher"),
         ({"teacher": ["nets:build", "nets:linear"], "together": {"weights": "each sample"}}, "expected the loss EachT"),
+        ({"method": "BornAgain", "augment": {"Mixup": {}}}, "got method: BornAgain beside augment"),
+        ({"student": {"Sklearn": {"estimator": "nets:build"}}, "loss": "Labels"}, "got student: Sklearn beside loss"),
+        ({"student": {"Sklearn": {"estimator": "nets:build"}}, "training": None}, "expected a classifier or a regr"),
+        ({"cache": "a", "augment": {"Mixup": {}}}, "got cache beside augment; expected Repeated around it"),
+        ({"compiled": True, "match": "auto"}, "got compiled beside match"),
+        ({"method": "TreeGrowth", "loss": "Labels"}, "got loss beside method: TreeGrowth"),
+        ({"method": "TreeGrowth"}, "got Sequential; expected a SoftTree"),
         ({"search": {"space": {"loss.SoftLabels.temperature": {"low": 1, "high": 2}}}}, "search without validation"),
         (
             {"validation": {}, "search": {"space": {"loss.SoftLabels.temperature": {"low": 1, "high": 2}}}},
@@ -160,6 +229,6 @@ def test_a_mistake_is_said_before_anything_is_built(given: dict[str, Any], said:
     ],
 )
 def test_what_does_not_go_together_is_one_line(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises((UsageError, ModelError), match=said) as caught:
         ran(**given)
     assert "\n" not in str(caught.value)

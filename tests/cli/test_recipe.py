@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,8 @@ import torch
 from safetensors.torch import load_file
 
 import laconic as package
-from laconic.cli.recipe import KINDS, Derive, read_recipe
+from laconic.cli.recipe import Derive
+from laconic.cli.recipe_text import KINDS, read_recipe
 from laconic.core.errors import UsageError
 from laconic.distill import ALL, AttentionTransfer, Labels, Match, Ramp, SameFeatures, SoftLabels, Sum, Weighted
 from laconic.distill.augment import Mixup
@@ -80,6 +82,11 @@ def test_every_loss_can_be_named():
         ({"loss": "{SoftLabels: {temperature: hot}}"}, "temperature: got 'hot'; expected float"),
         ({"loss": "{SoftLabels: {temperature: -1}}"}, "SoftLabels.temperature: got -1.0; expected a positive number"),
         ({"loss": "{SoftLabels: 4}"}, "SoftLabels: got 4; expected the arguments of SoftLabels"),
+        ({"loss": "{SoftLabels: {temperature: [1, 2]}}"}, r"temperature: got \[1, 2\]; expected float"),
+        ({"cache": "{folder: a, encryptd: true}"}, "cache: got the key 'encryptd'.*Did you mean 'encrypted'"),
+        ({"student": "{SoftTree: {inputs: 4, classes: 2}}"}, "student: SoftTree: the key 'depth' is missing"),
+        ({"student": "{SoftTre: {inputs: 4}}"}, "student: got the key 'SoftTre'; expected an argument of Derive"),
+        ({"augment": "{Repeated: {variants: 2}}"}, "augment: Repeated: the key 'augmentations' is missing"),
         ({"training": "{epochs: 1.5}"}, "training: epochs: got 1.5; expected int"),
         ({"training": "{epochs: 1, clip_norm: true}"}, "clip_norm: got True; expected float"),
         ({"match": "all"}, "match: got 'all'; expected .*'auto'"),
@@ -139,6 +146,29 @@ out: {tmp_path / "small.safetensors"}
     ran = laconic("distill", written(tmp_path, lines))
     assert ran.code == 0 and "laconic.load_pruned" in ran.out
     assert package.load_pruned(tmp_path / "small", nets.build()).model(torch.zeros(2, 16)).shape == (2, 4)
+
+
+def test_a_tree_comes_with_its_picture_and_an_estimator_as_it_is(laconic: Laconic, tmp_path: Path):
+    tree, table = tmp_path / "tree.safetensors", tmp_path / "table.pickle"
+    lines = f"""
+teacher: nets:build
+student: {{SoftTree: {{inputs: 16, classes: 4, depth: 2, picture: {tmp_path / "tree.svg"}, shape: [4, 4]}}}}
+data: nets:task
+training: {{epochs: 1}}
+out: {tree}
+"""
+    ran = laconic("distill", written(tmp_path, lines))
+    assert ran.code == 0 and "its picture in" in ran.out
+    assert (tmp_path / "tree.svg").read_text().count("<image") == 3 and "gates.filters.weight" in load_file(tree)
+    lines = f"""
+teacher: nets:build
+student: {{Sklearn: {{estimator: sklearn.linear_model:Ridge}}}}
+data: nets:task
+out: {table}
+"""
+    ran = laconic("distill", written(tmp_path, lines))
+    assert ran.code == 0 and "open only what you trust" in ran.out
+    assert pickle.loads(table.read_bytes()).predict(nets.pairs()[0]).shape == (64,)
 
 
 def test_options_beside_a_recipe_and_missing_arguments_are_refused(laconic: Laconic, tmp_path: Path):

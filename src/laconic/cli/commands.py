@@ -37,13 +37,13 @@ from laconic.cli.options import (
     print_json,
 )
 from laconic.cli.pruning import prune
-from laconic.cli.recipe import read_recipe
+from laconic.cli.recipe_text import read_recipe
 from laconic.cli.streaming import stream
-from laconic.cli.teach import Lessons, followed, soft_labels, teach
+from laconic.cli.teach import Lessons, delivered, followed, soft_labels, teach
 from laconic.cli.weights import factorize, price, quantize, sparsify
 from laconic.core.budget import Budget
 from laconic.core.errors import ArtifactError, UsageError
-from laconic.core.files import read_json, write_tensors
+from laconic.core.files import read_json
 from laconic.core.folders import check_replaceable, replacing
 from laconic.core.target import Target
 from laconic.pipeline import Recovery, Result
@@ -217,10 +217,7 @@ def distill(
             work=work,
         )
     trained, scores = teach(teaching, learning, task, lessons, Terminal())
-    if lessons.derived is None:
-        write_tensors(out, trained.model.state_dict())
-    else:
-        lessons.derived.save(out := out.with_suffix(""), model=trained.model)
+    out, hint = delivered(trained.model, out, lessons)
     if as_json:
         print_json({"out": str(out), **scores} | ({"pairing": trained.pairing} if trained.pairing else {}))
         return
@@ -228,7 +225,7 @@ def distill(
         print(line)
     for name, score in scores.items():
         print(f"{name}: {score['metric']} {score['value']:.4f}")
-    print(f"The student's weights are in {out}" + (lessons.derived is not None) * "; laconic.load_pruned reads them")
+    print(f"The student is in {out}{hint}")
 
 
 def bench(

@@ -13,12 +13,14 @@ from torch import nn
 
 from laconic.cli.lessons import Lessons
 from laconic.cli.load import load_model, load_task
-from laconic.cli.methods import Setting, SeveralTasks
-from laconic.cli.recipe import Part, Recipe, Together
+from laconic.cli.methods import BornAgain, Method, Setting, SeveralTasks, TreeGrowth
+from laconic.cli.recipe import Cache, Part, Recipe, Together
+from laconic.cli.students import Sklearn, TableModel, Tree
 from laconic.core.errors import UsageError
 from laconic.core.task import Task
 from laconic.distill import ByGap, EachTeacher, Ensemble, Knob, OnPlateau, Rule, fitted_weights, student, taking
 from laconic.prune import Pruned
+from laconic.train import JsonLines, Repeated
 
 
 def follow(recipe: Recipe) -> tuple[nn.Module, nn.Module, Task, Lessons]:
@@ -53,23 +55,42 @@ def _lessons(recipe: Recipe) -> Lessons:
         match=_knobbed(recipe.match, rules),
         augment=recipe.augment,
         assistants=recipe.assistants,
-        cache=_path(recipe.cache),
+        cache=Cache(folder=recipe.cache) if isinstance(recipe.cache, str) else recipe.cache,
+        compiled=recipe.compiled,
         work=_path(recipe.work),
-        method=recipe.method,
+        method=_method(recipe),
         freeze=recipe.freeze,
         rules=rules,
         validation=recipe.validation,
-        trackers=recipe.trackers,
+        trackers=tuple(t if isinstance(t, str) else JsonLines(t.path) for t in recipe.trackers),
+        other=recipe.student if isinstance(recipe.student, Tree | Sklearn) else None,
     )
+
+
+def _method(recipe: Recipe) -> Method | BornAgain | None:
+    """Returns how the student is taught: a tree grows unless something else is said."""
+    plain = recipe.method is None and recipe.loss is None and not recipe.match
+    return TreeGrowth() if isinstance(recipe.student, Tree) and plain else recipe.method
 
 
 def _check(recipe: Recipe) -> None:
     """Raises a `UsageError` for keys that do not go together."""
     given = {f.name for f in fields(recipe) if getattr(recipe, f.name)}
+    asked = {
+        "student: Sklearn": isinstance(recipe.student, Sklearn),
+        "method: BornAgain": isinstance(recipe.method, BornAgain),
+    }
+    there = given | {name for name, is_so in asked.items() if is_so}
+    there -= {"training"} - set(recipe.written)  # There is always some training; only what is written is refused.
     for name, others in _ALONE.items():
-        if name in given and (beside := sorted(given & others)):
+        if name in there and (beside := sorted(there & others)):
             raise UsageError(f"recipe: got {name} beside {beside[0]}; expected one of them. {_WHY[name]}")
-    if recipe.trackers and recipe.work is None:
+    if recipe.cache and not all(isinstance(a, Repeated) for a in recipe.augment):
+        raise UsageError(
+            "recipe: got cache beside augment; expected Repeated around it, so that answers on disk are of what the "
+            "student sees. Write augment: {Repeated: {augmentations: [...]}}."
+        )
+    if any(isinstance(t, str) for t in recipe.trackers) and recipe.work is None:
         raise UsageError("recipe: got trackers without work; expected a folder for what they write. Add work: run.")
 
 
@@ -84,15 +105,22 @@ _ALL = {
     "assistants",
     "cache",
     "trackers",
+    "compiled",
 }
 _ALONE: Mapping[str, set[str]] = {
-    "cache": {"match", "augment", "assistants", "method", "tasks", "teacher_inputs"},
+    "cache": {"match", "assistants", "method", "tasks", "teacher_inputs"},
+    "compiled": {"match", "cache", "method", "tasks"},
+    "student: Sklearn": (_ALL - {"teacher_inputs"}) | {"loss", "training", "search", "student_weights", "work"},
+    "method: BornAgain": {"match", "augment", "freeze", "validation", "trackers"},
     "assistants": _ALL - {"assistants"},
     "tasks": {"match", "method", "augment"},
     "teacher_inputs": {"method"},
 }
 _WHY = {
-    "cache": "Answers on disk are of samples as they are, and have no layers.",
+    "cache": "Answers on disk have no layers, and are of the task's own samples.",
+    "compiled": "Layers of a compiled teacher cannot be heard, and one that is asked once need not be quick.",
+    "student: Sklearn": "An estimator is fitted at once.",
+    "method: BornAgain": "Each generation is taught the plain way.",
     "assistants": "Each of a chain of networks is taught the plain way.",
     "teacher_inputs": "A method asks both alike.",
     "tasks": "Each of the tasks has its own.",
@@ -101,7 +129,7 @@ _WHY = {
 
 def _several_tasks(recipe: Recipe, parts: Mapping[str, Part]) -> tuple[nn.Module, nn.Module, Task, Lessons]:
     if not isinstance(recipe.student, str):
-        raise UsageError("recipe: student: got one derived from a teacher beside tasks; expected module:function.")
+        raise UsageError("recipe: student: got one that is made beside tasks; expected module:function.")
     learner = load_model(recipe.student, _path(recipe.student_weights))
     settings = {}
     for name, part in parts.items():
@@ -174,7 +202,11 @@ def _student(recipe: Recipe, teacher: nn.Module, task: Task) -> tuple[nn.Module,
     if isinstance(recipe.student, str):
         return load_model(recipe.student, _path(recipe.student_weights)), None
     if recipe.student_weights is not None:
-        raise UsageError("recipe: student_weights: got a checkpoint for a derived student; expected none.")
+        raise UsageError("recipe: student_weights: got a checkpoint for a student that is made; expected none.")
+    if isinstance(recipe.student, Tree):
+        return recipe.student.build(), None
+    if isinstance(recipe.student, Sklearn):
+        return TableModel(), None
     derived = student(teacher, task, **vars(recipe.student))
     return derived.model, derived
 

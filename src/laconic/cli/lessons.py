@@ -10,12 +10,14 @@ from typing import Literal
 from torch import nn
 
 from laconic.cli.methods import BornAgain, Method, Setting
-from laconic.cli.recipe import HeldBack
+from laconic.cli.recipe import Cache, HeldBack
+from laconic.cli.students import Sklearn, Tree
 from laconic.core.task import Task
 from laconic.distill import DistillationLoss, Knob, Match, Rule
 from laconic.distill.augment import Augmentation
 from laconic.prune import Pruned
 from laconic.train import Training
+from laconic.train.tracking import Trackers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +30,8 @@ class Lessons:
         match: layers.
         augment: what is done to every batch.
         assistants: networks between teacher and student.
-        cache: folder for the teacher's answers.
+        cache: where the teacher's answers lie, and how.
+        compiled: ask a compiled teacher where that is quicker.
         work: folder for the checkpoint.
         derived: how the student was made from the teacher, if it was.
         teachers: each by itself, where there are several.
@@ -40,6 +43,7 @@ class Lessons:
         rules: of the knobs in the loss and the matches.
         validation: what is held back.
         trackers: what writes the run down.
+        other: what the student is made from where it is no network.
     """
 
     training: Training
@@ -47,7 +51,8 @@ class Lessons:
     match: Literal["auto", "learned"] | tuple[Match, ...] = ()
     augment: tuple[Augmentation, ...] = ()
     assistants: int = 0
-    cache: Path | None = None
+    cache: Cache | None = None
+    compiled: bool = False
     work: Path | None = None
     derived: Pruned | None = None
     teachers: tuple[nn.Module, ...] = ()
@@ -58,7 +63,8 @@ class Lessons:
     freeze: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
     rules: Mapping[Knob, Rule] = field(default_factory=dict)
     validation: HeldBack | None = None
-    trackers: tuple[str, ...] = ()
+    trackers: Trackers = ()
+    other: Tree | Sklearn | None = None
 
     def setting(self, teacher: nn.Module, learner: nn.Module, task: Task) -> Setting:
         """Returns who is taught by whom."""

@@ -23,7 +23,7 @@ from laconic.core.task import Task
 ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
-def function_named(spec: str, what: str) -> Callable[[], Any]:
+def function_named(spec: str, what: str) -> Callable[..., Any]:
     """Imports `module:function`, looking in the current folder first.
 
     Raises:
@@ -47,11 +47,11 @@ def function_named(spec: str, what: str) -> Callable[[], Any]:
     return function  # type: ignore[no-any-return]  # The user's module has no types.
 
 
-def called(spec: str, what: str) -> Any:
-    """Calls the function that `module:function` names, without arguments."""
+def called(spec: str, what: str, **arguments: Any) -> Any:
+    """Calls the function that `module:function` names, usually without arguments."""
     function = function_named(spec, what)
     try:
-        return function()
+        return function(**arguments)
     except LaconicError:
         raise
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, final
 
@@ -27,9 +27,11 @@ from laconic.train import (
     on_policy,
     own_teacher,
     remembered_images,
+    tree_growth,
     without_teacher,
 )
 from laconic.train.on_policy import Author
+from laconic.train.tree_growth import TreeLoss
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,22 +197,43 @@ class Remembered:
         shape: of an image, such as `[3, 32, 32]`.
         classes: of the teacher.
         batches: how many are made.
-        steps: for each.
+        batch_size: of each.
+        inversion: how.
     """
 
     shape: tuple[int, ...]
     classes: int
     batches: int = 20
-    steps: int = 500
+    batch_size: int = 128
+    inversion: Inversion = field(default_factory=Inversion)
 
     def prepare(self, setting: Setting) -> tuple[Task, Objective]:
         """Returns the images, and the plain objective on them."""
         images = remembered_images(
             setting.teacher, setting.task, shape=self.shape, classes=self.classes, batches=self.batches,
-            inversion=Inversion(steps=self.steps),
+            batch_size=self.batch_size, inversion=self.inversion,
         )  # fmt: skip
         task = replace(setting.task, train=images)
         return task, setting.objective(task=task)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TreeGrowth:
+    """A `SoftTree` grows on the teacher's answers, as by `tree_growth`."""
+
+    loss: TreeLoss = "mixture"
+    temperature: float = 1.0
+    hard_weight: float = 0.0
+    balance: float = 0.1
+    decay: float = 0.9
+
+    def prepare(self, setting: Setting) -> tuple[Task, Objective]:
+        """Returns the data as it is, and `tree_growth`."""
+        _no_match(setting, "TreeGrowth")
+        if setting.loss is not None:
+            raise UsageError("recipe: got loss beside method: TreeGrowth; expected its own. Leave one out.")
+        return setting.task, tree_growth(setting.task, teacher=setting.teacher, **vars(self))
 
 
 @final
@@ -239,7 +262,8 @@ class SeveralTasks:
 
     def prepare(self, setting: Setting) -> tuple[Task, Objective]:
         """Returns the mixture of their data, and `multitask`."""
-        tasks = {name: part.task for name, part in self.parts.items()}
+        # What is held back to validate on is of the first task.
+        tasks = {name: part.task for name, part in self.parts.items()} | {next(iter(self.parts)): setting.task}
         return multitask(tasks, {name: part.objective() for name, part in self.parts.items()}, tau=self.tau)
 
 
@@ -252,6 +276,7 @@ METHODS: tuple[type, ...] = (
     OnPolicy,
     Dictation,
     Remembered,
+    TreeGrowth,
     BornAgain,
 )
 

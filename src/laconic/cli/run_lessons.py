@@ -9,15 +9,18 @@ from torch import nn
 
 from laconic.cli.lessons import Lessons
 from laconic.cli.methods import BornAgain
+from laconic.cli.students import Sklearn
 from laconic.core.task import Task
 from laconic.train import (
     Adapting,
     Objective,
     Progress,
+    Repeated,
     Trained,
     Validation,
     augmented,
     cached_teacher,
+    compiled,
     distill_through_assistants,
     freezing,
     held_back,
@@ -37,6 +40,8 @@ def run_lessons(teacher: nn.Module, learner: nn.Module, task: Task, lessons: Les
             work=lessons.work, progress=progress,
         )  # fmt: skip
         return Trained(model=chain.model, steps=0, resumed_at=0, losses={})
+    if isinstance(lessons.other, Sklearn):
+        return Trained(model=lessons.other.taught(teacher, task), steps=0, resumed_at=0, losses={})
     setting = lessons.setting(teacher, learner, task)
     if isinstance(lessons.method, BornAgain):
         model = lessons.method.taught(setting, lessons.training, lessons.work)
@@ -46,8 +51,11 @@ def run_lessons(teacher: nn.Module, learner: nn.Module, task: Task, lessons: Les
         wanted = vars(lessons.validation)
         task, batches = held_back(task, wanted["share"], seed=lessons.training.seed)
         validation = Validation(batches=batches, **{name: value for name, value in wanted.items() if name != "share"})
+    if lessons.compiled:
+        teacher = compiled(teacher, lessons.teacher_task or task)
     if lessons.cache is not None:
-        teacher = cached_teacher(teacher, task, lessons.cache)
+        repeated = next((a for a in lessons.augment if isinstance(a, Repeated)), None)
+        teacher = cached_teacher(teacher, task, augment=repeated, **vars(lessons.cache))
     setting = replace(setting, task=task, teacher=teacher)
     data, objective = (task, setting.objective()) if lessons.method is None else lessons.method.prepare(setting)
     objective, callbacks = _changed(objective, task, lessons)

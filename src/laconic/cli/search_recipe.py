@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from laconic.cli.follow import follow
-from laconic.cli.recipe import Recipe, recipe_of
+from laconic.cli.recipe import Recipe
+from laconic.cli.recipe_text import recipe_of
 from laconic.cli.run_lessons import run_lessons
 from laconic.core.errors import UsageError
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -15,13 +17,15 @@ from laconic.cli.methods import Setting
 from laconic.cli.recipe import Recipe
 from laconic.cli.run_lessons import run_lessons
 from laconic.cli.search_recipe import searched
+from laconic.cli.students import TableModel, Tree
+from laconic.core.files import write_bytes, write_tensors, write_text
 from laconic.core.task import Task
-from laconic.distill import DistillationLoss, Ensemble, SoftLabels, SquaredError
+from laconic.distill import DistillationLoss, Ensemble, SoftLabels, SoftTree, SquaredError, draw_tree
 from laconic.measure import answers, evaluate
 from laconic.measure.runner import TorchRunner
 from laconic.train import Trained
 
-__all__ = ["Lessons", "followed", "score", "scores", "soft_labels", "teach"]
+__all__ = ["Lessons", "delivered", "followed", "score", "scores", "soft_labels", "teach"]
 
 
 def soft_labels(task: Task, temperature: float, hard_weight: float) -> DistillationLoss:
@@ -61,6 +65,22 @@ def teach(
             judge = Ensemble(list(judge.members), logits=task.logits)
         found |= {f"teacher{of}": score(judge, _asked(part)), f"student{of}": score(trained.model, part.task)}
     return trained, found
+
+
+def delivered(student: nn.Module, out: Path, lessons: Lessons) -> tuple[Path, str]:
+    """Writes a student down; returns where it is, and who reads it."""
+    if isinstance(student, TableModel):
+        write_bytes(out := out.with_suffix(".pickle"), pickle.dumps(student.found))
+        return out, "; pickle reads it, with the scikit-learn that it was made with: open only what you trust"
+    if lessons.derived is not None:
+        lessons.derived.save(out := out.with_suffix(""), model=student)
+        return out, "; laconic.load_pruned reads it"
+    write_tensors(out, student.state_dict())
+    if isinstance(student, SoftTree) and isinstance(lessons.other, Tree) and lessons.other.picture is not None:
+        height, width = lessons.other.shape or (1, student.inputs)
+        write_text(picture := Path(lessons.other.picture), draw_tree(student, shape=(height, width)))
+        return out, f", its picture in {picture}"
+    return out, ""
 
 
 def _asked(part: Setting) -> Task:
