@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import field
 
 from pydantic.dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class Latency:
     median_ms: float
     low_ms: float
     high_ms: float
-    samples_ms: tuple[float, ...]
+    samples_ms: tuple[float, ...] = field(repr=False)
     calls_per_sample: int = 1
 
 
