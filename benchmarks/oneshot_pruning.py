@@ -1,13 +1,13 @@
 """CIFAR-10 ResNets at 1.5 and 2.1 times fewer MACs, with 1,024 unlabelled training images and no training.
 
 Top-1 in percent on the 10,000 test images. `laconic` is the default of `laconic.prune`, `laconic_for_target` the same
-in widths that ONNX Runtime likes. The default takes the better of two rankings: `nats`, predicted nats over all axes, and
-`l1_compensated`. `laconic_in_three_steps` finds importance anew after each third of the way, with no training in between
-either. Every other criterion comes as it is usually used: the same fraction of every axis, then batch-norm statistics
-taken anew; `l1_cut` without even that. `torch_pruning_l1` is torch-pruning 1.6.1 (to be installed for it) as its
-documentation shows: group magnitude, the last layer left alone, step by step until the MACs are reached. `time` is what
-is left of the original's latency in ONNX Runtime, both timed in turn, one image on one thread. With `--write` each row
-goes into results/oneshot_pruning.json as soon as it is there.
+in widths that ONNX Runtime likes. The default takes the better of two rankings: `nats`, predicted nats over all axes,
+and `l1_compensated`. `laconic_in_three_steps` finds importance anew after each third of the way, with no training in
+between either. Every other criterion comes as it is usually used: the same fraction of every axis, then batch-norm
+statistics taken anew; `l1_cut` without even that. `torch_pruning_l1` is torch-pruning 1.6.1 (to be installed for it)
+as its documentation shows: group magnitude, the last layer left alone, step by step until the MACs are reached.
+`time` is what is left of the original's latency in ONNX Runtime, both timed in turn, one image on one thread. With
+`--write` each row goes into results/oneshot_pruning.json as soon as it is there.
 """
 
 from __future__ import annotations
