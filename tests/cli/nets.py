@@ -18,6 +18,14 @@ def narrow() -> nn.Module:
     return nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
 
 
+def starved() -> nn.Module:
+    """Its second layer reads nothing but zeros."""
+    model = narrow()
+    nn.init.zeros_(model[0].weight)
+    nn.init.constant_(model[0].bias, -1.0)
+    return model
+
+
 def no_module() -> str:
     return "a model"
 

@@ -37,6 +37,13 @@ def test_a_network_is_written_that_loads_and_what_became_of_it_is_said(
     assert shown.code == 0 and said in shown.out and "original: accuracy" in shown.out
 
 
+def test_a_layer_that_nothing_reached_is_named_in_one_line(laconic: Laconic, tmp_path: Path) -> None:
+    found = laconic("quantize", "nets:starved", "--data", "nets:task", "--out", tmp_path / "small")
+    assert found.code == 0
+    assert found.err.startswith("laconic: quantize: the calibration data never reached 2.weight (nothing but zeros")
+    assert found.err.count("\n") == 1
+
+
 def test_price_lists_every_offer_and_the_choice_and_writes_nothing(laconic: Laconic, tmp_path: Path) -> None:
     found = laconic("price", "nets:build", "--data", "nets:task", "--measure", 2, "--size", 0.3, "--json").json
     assert {offer["layer"] for offer in found["offers"]} == {"0.weight", "3.weight"} == set(found["choice"])

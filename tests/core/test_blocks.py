@@ -70,4 +70,5 @@ def test_impossible_blocks_are_refused(settings: dict[str, int], message: str) -
 
 def test_blocks_say_what_they_are() -> None:
     said = [str(Blocks(shape=(2, 3), axis=axis, group_size=size)) for axis, size in ((None, None), (1, None), (0, 2))]
-    assert said == ["per tensor", "per channel", "per group of 2"]
+    assert said == ["per tensor", "per channel", "per group of 2 (a channel's last one holds 1, padded)"]
+    assert str(Blocks(shape=(2, 4), axis=0, group_size=2)) == "per group of 2"

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from laconic import ModelError, UsageError
-from laconic.core.sound import check_weights
+from laconic.core.sound import check_codable, check_weights
 
 
 def damaged(value: float) -> nn.Module:
@@ -36,3 +36,11 @@ def test_what_is_no_module_is_said_with_the_argument() -> None:
 def test_finite_weights_pass_and_so_does_a_model_without_any() -> None:
     check_weights(nn.Sequential(nn.Linear(2, 2), nn.Embedding(3, 2)), "compress.model")
     check_weights(nn.ReLU(), "compress.model")
+
+
+def test_what_a_technique_cannot_code_is_named_with_the_figure() -> None:
+    check_codable(torch.tensor([-1e25, 0.0]), "fc.weight")
+    with pytest.raises(ModelError, match=r"^fc\.weight: holds 1\.1e\+25; expected weights up to 1e\+25\. Check"):
+        check_codable(torch.tensor([1.0, -1.1e25]), "fc.weight")
+    with pytest.raises(ModelError, match=r"^fc\.weight: holds NaN or infinity"):
+        check_codable(torch.tensor([1.0, torch.nan]), "fc.weight")

@@ -14,7 +14,7 @@ from laconic.core.errors import ModelError, UsageError
 from laconic.factorize import LowRankPlus
 from laconic.prune.weights import CompensatedSparsity, MaskThen
 from laconic.quantize import CompensatedRounding, RoundToNearest, ScalarCodebook
-from prune.weights.samples import LAYERS, evidence_of, nothing_reached
+from prune.weights.samples import LAYERS, evidence_of
 
 RESIDUALS: dict[str, Encoder] = {
     "rounding": RoundToNearest(bits=3),
@@ -74,10 +74,9 @@ def test_the_product_is_the_best_of_its_rank_for_every_kind_of_layer(layer: Laye
     assert error(found, weight, seen) >= least * 0.999 - 1e-6 * whole
 
 
-@pytest.mark.parametrize("evidence", [None, nothing_reached(LARGE)], ids=["none", "nothing reached it"])
-def test_without_evidence_all_inputs_count_alike(evidence: LayerEvidence | None) -> None:
+def test_without_evidence_all_inputs_count_alike() -> None:
     weight = weight_of(LARGE)
-    found = LowRankPlus(residual=Nothing(), rank=3, rounds=0).coding(weight, LARGE, evidence)
+    found = LowRankPlus(residual=Nothing(), rank=3, rounds=0).coding(weight, LARGE)
     expected = torch.linalg.svdvals(weight.double())[3:].square().sum()
     assert float((found.decode() - weight).double().square().sum()) == pytest.approx(float(expected), rel=1e-3)
 

@@ -11,7 +11,7 @@ from laconic.calibrate import Layer, calibrate
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.task import Task
 from laconic.quantize import ScalarCodebook, VectorCodebook, codebooks
-from quantize.layers import counted, evidence, linear, nothing_reached, output_error, weight
+from quantize.layers import counted, evidence, linear, output_error, weight
 
 TECHNIQUES = {
     "values": ScalarCodebook(bits=2),
@@ -140,7 +140,7 @@ def test_rows_of_an_embedding_that_are_looked_up_often_are_nearest() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_constant_weights_come_back(technique, value: float) -> None:
     layer = linear(8, 24)
-    for seen in (None, evidence(layer), nothing_reached(layer)):
+    for seen in (None, evidence(layer)):
         found = technique.encode(torch.full((8, 24), value), layer, seen).decode()
         assert (found - value).abs().max() < 1e-3
 

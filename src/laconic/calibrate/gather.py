@@ -17,7 +17,7 @@ from laconic.calibrate.predictions import pull
 from laconic.calibrate.recorder import Recorder
 from laconic.calibrate.untouched import untouched
 from laconic.calibrate.weights import Weights
-from laconic.core.errors import DataError, LaconicError, ModelError, invalid
+from laconic.core.errors import DataError, LaconicError, ModelError, check_whole
 from laconic.core.sound import check_weights
 from laconic.core.task import Batch, Task
 
@@ -64,8 +64,7 @@ def calibrate(
         >>> evidence.nats("1.weight", torch.zeros(3, 4))
         0.0
     """
-    if samples < 1:
-        raise invalid("calibrate.samples", samples, "a whole number of at least 1")
+    check_whole("calibrate.samples", samples, 1)
     device = _checked(model).device
     weights = Weights(model)
     recorder = Recorder(weights)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, NoReturn
 
@@ -47,7 +49,8 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(*args: object, **kwargs: object) -> None:
         try:
-            command(*args, **kwargs)
+            with _warnings_in_one_line():
+                command(*args, **kwargs)
         except UsageError as error:
             _fail(str(error), WRONG_USAGE)
         except LaconicError as error:
@@ -56,6 +59,18 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             _fail("stopped. Nothing half-written is left; with --work FOLDER it can be gone on with.", FAILED)
 
     return guarded
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Inside, a warning is a line on standard error, without the place in the code where it was raised."""
+
+    def show(message: Warning | str, *place: object, **more: object) -> None:
+        print(f"laconic: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _fail(message: str, code: int) -> NoReturn:

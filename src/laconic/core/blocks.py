@@ -62,12 +62,21 @@ class Blocks:
     def _groups(self) -> int:
         return 1 if self.group_size is None else math.ceil(self.per_channel / self.group_size)
 
+    @property
+    def missing(self) -> int:
+        """Elements by which the last block of a channel is padded."""
+        return self._groups * self.length - self.per_channel
+
+    @property
+    def said_of_padding(self) -> str:
+        """How the padding is said to people; empty where there is none."""
+        return f" (a channel's last one holds {self.length - self.missing}, padded)" if self.missing else ""
+
     def split(self, tensor: Tensor) -> Tensor:
         """Returns the tensor as `[count, length]`; padding is zero."""
         moved = tensor if self.axis is None else tensor.movedim(self.axis, 0)
         rows = moved.reshape(self.channels, self.per_channel)
-        missing = self._groups * self.length - self.per_channel
-        padded = functional.pad(rows, (0, missing)) if missing else rows
+        padded = functional.pad(rows, (0, self.missing)) if self.missing else rows
         return padded.reshape(self.count, self.length)
 
     def join(self, blocks: Tensor) -> Tensor:
@@ -89,5 +98,5 @@ class Blocks:
 
     def __str__(self) -> str:
         if self.group_size is not None:
-            return f"per group of {self.group_size}"
+            return f"per group of {self.group_size}{self.said_of_padding}"
         return "per tensor" if self.axis is None else "per channel"

@@ -39,3 +39,17 @@ def invalid(where: str, got: object, expected: str, mend: str = "") -> UsageErro
         Budget.size: got 1.5; expected a fraction in (0, 1]. For 50 % write 0.5.
     """
     return UsageError(f"{where}: got {got!r}; expected {expected}. {mend}".rstrip())
+
+
+def check_whole(where: str, value: object, least: int, most: int | None = None) -> None:
+    """Refuses what is no whole number, or not between `least` and `most`.
+
+    Raises:
+        UsageError: it is refused; a float such as 4.0 and a bool are no whole numbers.
+
+    Example:
+        >>> check_whole("RoundToNearest.bits", 4, 2, 8)
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        domain = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise invalid(where, value, f"a whole number {domain}")

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.core.spec import Stage
-from laconic.factorize.decomposition import Decomposition, Factorization, Module, padding_of
+from laconic.factorize.decomposition import Decomposition, Factorization, Module, checked, padding_of
 from laconic.factorize.tensors import Array, Chains, Factored, plain_kernel, pointwise, single
 
 
@@ -37,14 +37,14 @@ class CanonicalPolyadic(Factorization):
 
     def __post_init__(self) -> None:
         for name in ("levels", "iterations"):
-            if getattr(self, name) < 1:
-                raise invalid(f"factorize.CanonicalPolyadic.{name}", getattr(self, name), "a whole number from 1")
+            check_whole(f"factorize.CanonicalPolyadic.{name}", getattr(self, name), 1)
 
     def decompose(self, module: Module, layer: Layer, evidence: LayerEvidence | None = None) -> Decomposition | None:
         """Takes a convolution with one group and a kernel of more than one element apart."""
         kernel = plain_kernel(module)
         if kernel is None or not np.any(kernel):
             return None
+        evidence = checked(module, layer, evidence)
         most = (kernel.size - 1) // sum(kernel.shape)
         ranks = sorted({int(r) for r in np.geomspace(1, most, self.levels)}) if most else []
         return Chains(module, layer, evidence, [self._factored(module, kernel, rank) for rank in ranks])

@@ -9,7 +9,8 @@ from typing import final
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
+from laconic.core.sound import check_codable
 from laconic.core.spec import Spec
 
 Module = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -58,11 +59,25 @@ class Factorization(ABC):
         Args:
             module: the layer itself, with its finite weight; not changed.
             layer: its weight, and how that acts.
-            evidence: what passed through it; None: errors are measured at the weight.
+            evidence: what passed through it; None, or nothing but zeros (warned of by name): errors are measured at the
+                weight.
 
         Returns:
             None where this way of taking apart does not apply to the layer.
+
+        Raises:
+            ModelError: the weight holds NaN or infinity.
         """
+
+
+def checked(module: Module, layer: Layer, evidence: LayerEvidence | None) -> LayerEvidence | None:
+    """Returns the evidence; None, with a warning, where nothing reached the layer.
+
+    Raises:
+        ModelError: the weight holds NaN or infinity.
+    """
+    check_codable(module.weight, layer.parameter)
+    return reached(evidence)
 
 
 def cost_of(delta: Tensor, weight: Tensor, layer: Layer, evidence: LayerEvidence | None) -> float:

@@ -9,12 +9,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.calibrate import Encoder, Layer, LayerEvidence
+from laconic.calibrate import Encoder, Layer, LayerEvidence, reached
 from laconic.calibrate.view import View
 from laconic.core.coding import Coding
 from laconic.core.codings import LowRankSum
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import check_whole, invalid
+from laconic.core.sound import check_codable
 from laconic.factorize.decomposition import energy
 from laconic.factorize.truncation import leading
 
@@ -63,10 +64,8 @@ class LowRankPlus:
     rounds: int = 1
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise invalid("factorize.LowRankPlus.rank", self.rank, "a whole number of at least 1")
-        if self.rounds < 0:
-            raise invalid("factorize.LowRankPlus.rounds", self.rounds, "a whole number of at least 0")
+        check_whole("factorize.LowRankPlus.rank", self.rank, 1)
+        check_whole("factorize.LowRankPlus.rounds", self.rounds, 0)
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> LowRankSum:
         """Returns the weight as a sum.
@@ -95,18 +94,16 @@ class LowRankPlus:
         if self.rank >= min(outputs, inputs):
             expected = f"fewer than {min(outputs, inputs)}, the rank of the layer"
             raise invalid(f"factorize.LowRankPlus({layer.parameter}).rank", self.rank, expected)
-        if not bool(weight.isfinite().all()):
-            raise ModelError(
-                f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
-            )
+        check_codable(weight, layer.parameter)
         weight = weight.detach().cpu().float()
-        A = None if evidence is None or not bool(evidence.A.any()) else evidence.A
+        evidence = reached(evidence)
+        A = None if evidence is None else evidence.A
         best, least, product = None, math.inf, torch.zeros_like(weight)
         for _ in range(self.rounds + 1):
             rest = self.residual.encode(weight - product, layer, evidence)
             left, right = leading(layer.matrix((weight - rest.decode()).double()), A, self.rank)
             found = _sum(layer, left, right, rest)
-            error = energy(layer.matrix((found.decode() - weight).double()), evidence if A is not None else None)
+            error = energy(layer.matrix((found.decode() - weight).double()), evidence)
             if best is None or error < least:
                 best, least = found, error
             product = found.product()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.spec import Convolutions, LowRank, Spec, Stage
-from laconic.factorize.decomposition import Decomposition, Level, Module, padding_of
+from laconic.factorize.decomposition import Decomposition, Level, Module, checked, padding_of
 
 
 @final
@@ -50,6 +50,7 @@ class Truncation(Decomposition):
         """
         if not isinstance(module, nn.Linear) and padding_of(module) is None:
             return None
+        evidence = checked(module, layer, evidence)
         matrix = layer.matrix(module.weight.detach().cpu().double())
         second = None if evidence is None else evidence.A
         directions = _directions(matrix, second if weigh else None)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.core.spec import Stage
-from laconic.factorize.decomposition import Decomposition, Factorization, Module, padding_of
+from laconic.factorize.decomposition import Decomposition, Factorization, Module, checked, padding_of
 from laconic.factorize.tensors import Array, Chains, Factored, plain_kernel, pointwise, single
 
 
@@ -36,14 +36,14 @@ class Tucker2(Factorization):
 
     def __post_init__(self) -> None:
         for name in ("levels", "iterations"):
-            if getattr(self, name) < 1:
-                raise invalid(f"factorize.Tucker2.{name}", getattr(self, name), "a whole number of at least 1")
+            check_whole(f"factorize.Tucker2.{name}", getattr(self, name), 1)
 
     def decompose(self, module: Module, layer: Layer, evidence: LayerEvidence | None = None) -> Decomposition | None:
         """Takes a convolution with one group and a kernel of more than one element apart."""
         kernel = plain_kernel(module)
         if kernel is None or not np.any(kernel):
             return None
+        evidence = checked(module, layer, evidence)
         return Chains(module, layer, evidence, [self._factored(module, kernel, ranks) for ranks in self._ranks(kernel)])
 
     def _ranks(self, kernel: Array) -> Iterator[tuple[int, int]]:

@@ -12,9 +12,9 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from laconic.calibrate import Evidence, Layer, LayerEvidence, calibrate, layers
+from laconic.calibrate import Evidence, Layer, calibrate, layers, reached_of
 from laconic.core.edit import Swap
-from laconic.core.errors import ModelError, UsageError, invalid
+from laconic.core.errors import ModelError, UsageError, check_whole, invalid
 from laconic.core.plan import Plan
 from laconic.core.sound import check_weights
 from laconic.core.task import Task
@@ -73,15 +73,20 @@ def factorize(
     """
     check_weights(model, "factorize.model")
     _check(ratio, energy, rank, of)
-    method = method or ActivationAwareSVD()
+    method, by_ratio = method or ActivationAwareSVD(), energy is None and rank is None
     free = dict(_free(model, keep))
     if evidence is None:
-        evidence = calibrate(model, task, gradients=energy is None and rank is None, activations=False)
+        evidence = calibrate(model, task, gradients=by_ratio, activations=False)
+    so = "they stay as they are" if by_ratio else "there all inputs count alike"
+    seen = reached_of(evidence.layers, [layer.parameter for _, layer in free.values()], "factorize", so=so)
+    if by_ratio:
+        free = {path: found for path, found in free.items() if found[1].parameter in seen}
+    if energy is not None:
+        seen = {name: replace(one, gradient_sum=None) for name, one in seen.items()}
     found = {
         path: decomposition
         for path, (module, layer) in free.items()
-        if (decomposition := method.decompose(module, layer, _seen(evidence, layer, relative=energy is not None)))
-        and decomposition.levels
+        if (decomposition := method.decompose(module, layer, seen.get(layer.parameter))) and decomposition.levels
     }
     if not found:
         raise ModelError(
@@ -105,8 +110,8 @@ def _check(ratio: float | None, energy: float | None, rank: int | None, of: str)
         raise invalid("factorize.ratio", ratio, "a fraction in (0, 1)", "To save 30 % write 0.3.")
     if energy is not None and not 0 < energy <= 1:
         raise invalid("factorize.energy", energy, "a fraction in (0, 1]", "To keep 95 % write 0.95.")
-    if rank is not None and rank < 1:
-        raise invalid("factorize.rank", rank, "a whole number of at least 1")
+    if rank is not None:
+        check_whole("factorize.rank", rank, 1)
     if of not in get_args(Measure):
         raise invalid("factorize.of", of, "'parameters' or 'macs'")
 
@@ -127,11 +132,6 @@ def _free(model: nn.Module, keep: Sequence[str]) -> Iterator[tuple[str, tuple[Mo
             continue
         if paths[id(module)] == 1 and owners[id(weight)] == 1 and f"{path}.weight" in known:
             yield path, (module, known[f"{path}.weight"])
-
-
-def _seen(evidence: Evidence, layer: Layer, *, relative: bool) -> LayerEvidence | None:
-    found = evidence.layers.get(layer.parameter)
-    return replace(found, gradient_sum=None) if found is not None and relative else found
 
 
 def _keeping(levels: Sequence[Level], energy: float) -> Level | None:

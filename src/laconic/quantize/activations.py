@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from laconic.calibrate import ChannelHistograms, Evidence, Histogram, input_channels
 from laconic.core.activation_grids import ActivationGrid, ChannelGrid, Rounding, TokenGrid
 from laconic.core.edit import RoundActivation
-from laconic.core.errors import UsageError, invalid
+from laconic.core.errors import UsageError, check_whole, invalid
 from laconic.graph import Call, Graph, called_once, weighted_calls
 from laconic.quantize.ranges import LeastError, Range, Steps
 
@@ -53,8 +53,8 @@ class RoundActivations:
     def __post_init__(self) -> None:
         for name in ("bits", "output_bits", "first_bits"):
             bits = getattr(self, name)
-            if bits is not None and not 2 <= bits <= 8:
-                raise invalid(f"quantize.RoundActivations.{name}", bits, "a whole number from 2 to 8")
+            if bits is not None or name != "first_bits":
+                check_whole(f"quantize.RoundActivations.{name}", bits, 2, 8)
         if self.per not in ("tensor", "channel", "token"):
             raise invalid("quantize.RoundActivations.per", self.per, "'tensor', 'channel' or 'token'")
 

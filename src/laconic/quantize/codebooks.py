@@ -9,12 +9,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.core.bits import packed_size
 from laconic.core.blocks import Blocks
 from laconic.core.codings import Codebook, Sparse
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import invalid
 from laconic.core.nearest import nearest_words
+from laconic.core.sound import check_codable
 from laconic.quantize.clusters import number_words, vector_words
 from laconic.quantize.codebook_search import compensated, relative, shares, stored
 
@@ -89,9 +90,9 @@ def coded(
         rounds: of refitting words and choosing them anew; None: nearest words.
         keep_zeros: whether zeros stay, inside a mask.
     """
-    kept = weight.detach().cpu() != 0 if keep_zeros else None
+    kept, evidence = weight.detach().cpu() != 0 if keep_zeros else None, reached(evidence)
     found = learnt(weight, layer, evidence, words, 0, kept)
-    if rounds is not None and evidence is not None and evidence.A.dim() == 3 and bool(evidence.A.any()):
+    if rounds is not None and evidence is not None and evidence.input_sum.dim() == 3:
         found = compensated(found, weight, evidence, damping=damping, rounds=rounds, kept=kept)
     return found if kept is None else Sparse.around(found, kept)
 
@@ -107,8 +108,7 @@ def learnt(
     Raises:
         ModelError: the weight holds NaN or infinity.
     """
-    if not weight.isfinite().all():
-        raise ModelError(f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
+    check_codable(weight, layer.parameter)
     weight, vectors = weight.detach().cpu().float(), words.vectors(layer)
     kept = torch.ones(layer.shape, dtype=torch.bool) if kept is None else kept
     scale = stored(_sizes(weight, vectors, kept)) if words.scaled else None

@@ -7,10 +7,10 @@ from typing import Literal, final
 
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.scales import short
 from laconic.quantize.ranges import LeastError, Range
 from laconic.quantize.round_to_nearest import RoundToNearest
@@ -65,10 +65,9 @@ class CompensatedRounding:
 
     def __post_init__(self) -> None:
         RoundToNearest(bits=self.bits, per=self.per)
+        check_whole("quantize.CompensatedRounding.rounds", self.rounds, 0)
         if not self.damping > 0:
             raise invalid("quantize.CompensatedRounding.damping", self.damping, "a positive number")
-        if self.rounds < 0:
-            raise invalid("quantize.CompensatedRounding.rounds", self.rounds, "a whole number of at least 0")
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> AffineGrid:
         """Returns the weight on its grid.
@@ -81,11 +80,11 @@ class CompensatedRounding:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
+        evidence = reached(evidence)
         # `A` is made anew wherever it is wanted: of 8,192 inputs it takes half a gigabyte.
-        useful = evidence is not None and bool(_energy(evidence.input_sum).any())
         nearest = RoundToNearest(bits=self.bits, symmetric=self.symmetric, per=self.per, range=self.range)
-        plain = nearest.rounded(weight, layer, evidence.A if evidence is not None and useful else None)
-        if evidence is None or not useful or evidence.input_sum.dim() == 2:
+        plain = nearest.rounded(weight, layer, None if evidence is None else evidence.A)
+        if evidence is None or evidence.input_sum.dim() == 2:
             return plain
         weight = weight.detach().cpu().float()
         return best(plain, self._found(plain, weight, layer, evidence), weight, layer, evidence.A)
@@ -113,10 +112,6 @@ class CompensatedRounding:
             grid = replace(grid, scale=short(fitted(view, target, levels, grid.scale.float())))
             projected = refine(target, levels * view.spread(grid.scale), view.metric, _rule(view, grid, free))
         return grid.encode(view.restore(projected))
-
-
-def _energy(moment: Tensor) -> Tensor:
-    return moment if moment.dim() == 2 else moment.diagonal(dim1=1, dim2=2)
 
 
 def _rule(view: View, grid: AffineGrid, free: Tensor | None) -> Rule:

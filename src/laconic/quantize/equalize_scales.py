@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,8 +45,7 @@ class CrossLayer:
     limit: float = 1e4
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise invalid("quantize.CrossLayer.rounds", self.rounds, "a whole number of at least 1")
+        check_whole("quantize.CrossLayer.rounds", self.rounds, 1)
         if not 1 <= self.limit < float("inf"):
             raise invalid("quantize.CrossLayer.limit", self.limit, "a number of at least 1")
 

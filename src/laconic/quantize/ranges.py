@@ -14,7 +14,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 
 # (values rounded to a grid) - values, both [count, length] -> error of each block [count]
 Error = Callable[[Tensor], Tensor]
@@ -111,8 +111,7 @@ class LeastError(Range):
     narrowest: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise invalid("quantize.LeastError.candidates", self.candidates, "a whole number of at least 1")
+        check_whole("quantize.LeastError.candidates", self.candidates, 1)
         if not 0 < self.narrowest <= 1:
             raise invalid("quantize.LeastError.narrowest", self.narrowest, "a fraction in (0, 1]")
 

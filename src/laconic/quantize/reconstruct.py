@@ -17,7 +17,7 @@ from laconic.core.apply import apply
 from laconic.core.coding import Coding
 from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.plan import Plan
 from laconic.core.task import Batch, Task
 from laconic.quantize.reconstruct_blocks import blocks
@@ -68,10 +68,7 @@ class BlockReconstruction:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise invalid(
-                    f"quantize.BlockReconstruction.{name}", getattr(self, name), "a whole number of at least 1"
-                )
+            check_whole(f"quantize.BlockReconstruction.{name}", getattr(self, name), 1)
         if not self.rate > 0:
             raise invalid("quantize.BlockReconstruction.rate", self.rate, "a positive number")
 

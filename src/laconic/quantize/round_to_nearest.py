@@ -9,12 +9,13 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.core.blocks import Blocks
 from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.scales import short
+from laconic.core.sound import check_codable
 from laconic.quantize.ranges import Error, LeastError, Range
 from laconic.solve import through
 
@@ -53,8 +54,7 @@ class RoundToNearest:
     weigh: bool = True
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise invalid("quantize.RoundToNearest.bits", self.bits, "a whole number from 2 to 8")
+        check_whole("quantize.RoundToNearest.bits", self.bits, 2, 8)
         if self.per not in ("tensor", "channel") and not (isinstance(self.per, int) and self.per > 0):
             raise invalid("quantize.RoundToNearest.per", self.per, "'tensor', 'channel' or a positive group size")
 
@@ -69,14 +69,12 @@ class RoundToNearest:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
-        return self.rounded(weight, layer, None if evidence is None else evidence.A)
+        seen = reached(evidence)
+        return self.rounded(weight, layer, None if seen is None else seen.A)
 
     def rounded(self, weight: Tensor, layer: Layer, moment: Tensor | None) -> AffineGrid:
         """Does what `encode` does, given the second moment of the layer's inputs."""
-        if not weight.isfinite().all():
-            raise ModelError(
-                f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
-            )
+        check_codable(weight, layer.parameter)
         weight = weight.detach().float()
         blocks = self.blocks(layer)
         error = weighed(blocks, layer, through(moment)) if self.weigh and moment is not None else squared

@@ -8,13 +8,14 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.core.blocks import Blocks
 from laconic.core.codings import Sparse, ValueGrid
 from laconic.core.codings.value_grid import EXPONENT_BIAS, midpoints
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.formats import FP4_E2M1, FP6_E2M3, FP8_E4M3, INT8, NF4, Format
+from laconic.core.sound import check_codable
 from laconic.quantize.ranges import Error
 from laconic.quantize.round_to_nearest import RoundToNearest, squared, weighed
 from laconic.quantize.view import SMALLEST, View, best, fitted
@@ -74,8 +75,7 @@ class RoundToValues:
             raise invalid("quantize.RoundToValues.scale", self.scale, "'float' or 'power_of_two'")
         if not self.damping > 0:
             raise invalid("quantize.RoundToValues.damping", self.damping, "a positive number")
-        if self.rounds < 0:
-            raise invalid("quantize.RoundToValues.rounds", self.rounds, "a whole number of at least 0")
+        check_whole("quantize.RoundToValues.rounds", self.rounds, 0)
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> ValueGrid | Sparse:
         """Returns the weight in the format; inside a mask where zeros stay that the format does not have.
@@ -88,10 +88,7 @@ class RoundToValues:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
-        if not weight.isfinite().all():
-            raise ModelError(
-                f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
-            )
+        check_codable(weight, layer.parameter)
         weight = weight.detach().cpu().float()
         kept = weight != 0 if self.keep_zeros else None
         found = self._found(weight, layer, evidence, kept)
@@ -99,7 +96,8 @@ class RoundToValues:
 
     def _found(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None, kept: Tensor | None) -> ValueGrid:
         blocks = RoundToNearest(per=self.per).blocks(layer)
-        moment = None if evidence is None or not evidence.A.any() else evidence.A
+        seen = reached(evidence)
+        moment = None if seen is None else seen.A
         error = squared if moment is None else weighed(blocks, layer, through(moment))
         plain = self._plain(weight, blocks, error, torch.ones(()) if kept is None else blocks.split(kept.float()))
         if moment is None or moment.dim() == 2 or not self.compensate:

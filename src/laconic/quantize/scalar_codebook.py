@@ -10,7 +10,7 @@ from torch import Tensor
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.codings import Codebook, Sparse
 from laconic.core.edit import Recode
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.quantize.codebooks import Words, coded
 
 
@@ -58,14 +58,12 @@ class ScalarCodebook:
     keep_zeros: bool = False
 
     def __post_init__(self) -> None:
-        if self.bits not in range(1, 9):
-            raise invalid("quantize.ScalarCodebook.bits", self.bits, "a whole number from 1 to 8")
-        if self.rows is not None and self.rows < 1:
-            raise invalid("quantize.ScalarCodebook.rows", self.rows, "None or a positive number of channels")
+        check_whole("quantize.ScalarCodebook.bits", self.bits, 1, 8)
+        check_whole("quantize.ScalarCodebook.rounds", self.rounds, 0)
+        if self.rows is not None:
+            check_whole("quantize.ScalarCodebook.rows", self.rows, 1)
         if not self.damping > 0:
             raise invalid("quantize.ScalarCodebook.damping", self.damping, "a positive number")
-        if self.rounds < 0:
-            raise invalid("quantize.ScalarCodebook.rounds", self.rounds, "a whole number of at least 0")
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Codebook | Sparse:
         """Returns the weight as learned values.

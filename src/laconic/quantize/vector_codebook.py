@@ -10,7 +10,7 @@ from torch import Tensor
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.codings import Codebook, Sparse
 from laconic.core.edit import Recode
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.quantize.codebooks import Words, coded
 
 
@@ -58,16 +58,12 @@ class VectorCodebook:
     keep_zeros: bool = False
 
     def __post_init__(self) -> None:
-        if self.bits not in range(1, 9):
-            raise invalid("quantize.VectorCodebook.bits", self.bits, "a whole number from 1 to 8")
-        if self.length not in range(1, 65):
-            raise invalid("quantize.VectorCodebook.length", self.length, "a whole number from 1 to 64")
-        if self.stages not in range(1, 9):
-            raise invalid("quantize.VectorCodebook.stages", self.stages, "a whole number from 1 to 8")
+        check_whole("quantize.VectorCodebook.bits", self.bits, 1, 8)
+        check_whole("quantize.VectorCodebook.length", self.length, 1, 64)
+        check_whole("quantize.VectorCodebook.stages", self.stages, 1, 8)
+        check_whole("quantize.VectorCodebook.rounds", self.rounds, 0)
         if not self.damping > 0:
             raise invalid("quantize.VectorCodebook.damping", self.damping, "a positive number")
-        if self.rounds < 0:
-            raise invalid("quantize.VectorCodebook.rounds", self.rounds, "a whole number of at least 0")
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Codebook | Sparse:
         """Returns the weight as words.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Literal
 
 from torch import nn
 
-from laconic.calibrate import Evidence, Layer, calibrate, layers
+from laconic.calibrate import Evidence, Layer, calibrate, layers, reached_of
 from laconic.core.errors import ModelError
 from laconic.core.plan import Plan
 from laconic.core.task import Task
@@ -72,27 +71,14 @@ def quantize(
     if evidence is None:
         counted = rounding.evidence if rounding is not None else False
         evidence = calibrate(model, task, gradients=False, activations=counted)
-    _say_unreached(evidence)
-    tensors = dict(model.named_parameters())
-    plan = Plan.of(
-        technique.edit(tensors[name], layer, evidence.layers.get(name))
-        for name, layer in _known(model, evidence).items()
-    )
+    tensors, known = dict(model.named_parameters()), _known(model, evidence)
+    seen = reached_of(evidence.layers, known, "quantize", so="there each weight is rounded to the nearest point")
+    plan = Plan.of(technique.edit(tensors[name], layer, seen.get(name)) for name, layer in known.items())
     if rounding is not None:
         plan += Plan.of(rounding.edits(model, graph or _captured(model, task), evidence))
     if in_order:
         plan = code_in_order(model, plan, task, technique.encode)
     return BlockReconstruction().improve(model, plan, task, encode=technique.encode) if reconstruct else plan
-
-
-def _say_unreached(evidence: Evidence) -> None:
-    silent = [name for name, seen in evidence.layers.items() if not bool(seen.input_sum.any())]
-    if silent:
-        warnings.warn(
-            f"quantize: nothing but zeros reached {', '.join(silent)} in the calibration data; there each weight is "
-            "rounded to the nearest point. Give data that uses them.",
-            stacklevel=3,
-        )
 
 
 def _known(model: nn.Module, evidence: Evidence) -> dict[str, Layer]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from laconic.calibrate import Evidence, Layer, calibrate
 from laconic.core.edit import Recode, Swap
-from laconic.core.errors import ModelError, UsageError, invalid
+from laconic.core.errors import ModelError, UsageError, check_whole
 from laconic.core.task import Task
 from laconic.factorize import Factorization, Level
 from laconic.factorize.decomposition import is_module
@@ -60,8 +60,8 @@ def price(
         >>> [(offer.layer, offer.level, offer.size_bytes) for offer in prices.offers][:2]
         [('0.weight', 'as it is', 256), ('0.weight', '4-bit symmetric grid per channel', 48)]
     """
-    if measure < 0 or samples < 1:
-        raise invalid("price.measure, samples", (measure, samples), "at least 0 and at least 1")
+    check_whole("price.measure", measure, 0)
+    check_whole("price.samples", samples, 1)
     evidence = evidence or calibrate(model, task, activations=False)
     if all(use.gradient_sum is None for use in evidence.uses):
         raise UsageError("price: the evidence holds no gradients; expected some. Use calibrate(..., gradients=True).")
@@ -69,7 +69,11 @@ def price(
     macs = costs(graph or _captured(model, task)).macs_by_parameter
     tensors = dict(model.named_parameters())
     offers: list[Offer] = []
-    reached = {n: seen for n, seen in evidence.layers.items() if n in tensors and seen.gradient_sum is not None}
+    reached = {
+        name: seen
+        for name, seen in evidence.layers.items()
+        if name in tensors and seen.gradient_sum is not None and bool(seen.input_sum.any())
+    }
     done, total = 0, sum(tensors[name].numel() for name in reached)
     for name, seen in reached.items():
         if progress is not None:
@@ -163,7 +167,9 @@ def _bytes(tensor: Tensor) -> int:
 
 def _notes(evidence: Evidence, priced: set[str], tensors: Mapping[str, Tensor]) -> Iterator[str]:
     left = [name for name in tensors if name in evidence.layers and name not in priced]
-    if left:
+    if zeros := [name for name in left if not bool(evidence.layers[name].input_sum.any())]:
+        yield f"without a price, because nothing but zeros reached them: {', '.join(zeros)}."
+    if left := [name for name in left if name not in zeros]:
         yield f"without a price, because no gradient reached them: {', '.join(left)}."
     if evidence.unreached:
         yield f"without a price, because the data never used them: {', '.join(evidence.unreached)}."

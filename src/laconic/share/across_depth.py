@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from laconic.calibrate import Evidence, LayerEvidence
 from laconic.core.codings import Dense
 from laconic.core.edit import Edit, Recode, Tie
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import ModelError, check_whole, invalid
+from laconic.core.sound import check_codable
 from laconic.solve import conjugate_gradients
 
 
@@ -59,8 +60,7 @@ class AcrossDepth:
     def __post_init__(self) -> None:
         if not 0 < self.save < 1:
             raise invalid("share.AcrossDepth.save", self.save, "a fraction in (0, 1)", "To save 20 % write 0.2.")
-        if self.steps < 0:
-            raise invalid("share.AcrossDepth.steps", self.steps, "a whole number of at least 0")
+        check_whole("share.AcrossDepth.steps", self.steps, 0)
         if not self.damping > 0:
             raise invalid("share.AcrossDepth.damping", self.damping, "a positive number")
 
@@ -179,8 +179,7 @@ def _alike(model: nn.Module, evidence: Evidence, damping: float) -> list[list[_P
             continue
         if seen.gradient_sum is None or not bool(seen.A.any()) or not bool(seen.G.any()):
             continue
-        if not bool(weight.isfinite().all()):
-            raise ModelError(f"{name}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
+        check_codable(weight, name)
         alike = (layer.kind, layer.shape, layer.groups, layer.transposed)
         matrix = layer.matrix(weight.detach().cpu().double())
         found.setdefault(alike, []).append(_Priced(seen, matrix, _damped(seen.A, damping), _damped(seen.G, damping)))

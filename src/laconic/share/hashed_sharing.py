@@ -9,11 +9,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.core.codings import Hashed
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.hashing import WORD, shared_places
+from laconic.core.sound import check_codable
 from laconic.solve import conjugate_gradients
 
 HALF = torch.finfo(torch.float16)
@@ -59,12 +60,10 @@ class HashedSharing:
     def __post_init__(self) -> None:
         if not 1 < self.compression < math.inf:
             raise invalid("share.HashedSharing.compression", self.compression, "a number above 1")
-        if not 0 <= self.seed <= WORD:
-            raise invalid("share.HashedSharing.seed", self.seed, "a whole number from 0 to 2**32 - 1")
+        check_whole("share.HashedSharing.seed", self.seed, 0, WORD)
         if not self.damping > 0:
             raise invalid("share.HashedSharing.damping", self.damping, "a positive number")
-        if self.steps < 0:
-            raise invalid("share.HashedSharing.steps", self.steps, "a whole number of at least 0")
+        check_whole("share.HashedSharing.steps", self.steps, 0)
 
     def size_bytes(self, layer: Layer) -> int:
         """Returns the bytes that a layer would take, with numbers in half precision."""
@@ -81,13 +80,10 @@ class HashedSharing:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
-        if not bool(weight.isfinite().all()):
-            raise ModelError(
-                f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
-            )
+        check_codable(weight, layer.parameter)
         weight = weight.detach().cpu().float()
         blank = Hashed(dims=layer.shape, seed=self.seed, values=torch.zeros(self.size_bytes(layer) // 2))
-        if evidence is None or not bool(evidence.A.any()):
+        if (evidence := reached(evidence)) is None:
             values = blank.encode(weight).values
         else:
             values = self._fitted(weight.double(), layer, evidence, len(blank.values))

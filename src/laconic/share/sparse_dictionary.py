@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.calibrate.view import View
 from laconic.core.bits import packed_size
 from laconic.core.codings import Dictionary
 from laconic.core.codings.dictionary import stored
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.pursuit import pursue
+from laconic.core.sound import check_codable
 from laconic.share.atoms import learnt_atoms
 from laconic.solve import InputMetric, compensate_vectors, in_vectors, refine_vectors
 
@@ -65,14 +66,11 @@ class SparseDictionary:
 
     def __post_init__(self) -> None:
         where = "share.SparseDictionary"
-        if not 2 <= self.atoms <= 256:
-            raise invalid(f"{where}.atoms", self.atoms, "a whole number from 2 to 256")
-        if not 1 <= self.nonzeros <= self.atoms:
-            raise invalid(f"{where}.nonzeros", self.nonzeros, f"a whole number from 1 to {self.atoms} atoms")
-        if self.length is not None and self.length < 1:
-            raise invalid(f"{where}.length", self.length, "None or a positive number of inputs")
-        if self.rounds < 0:
-            raise invalid(f"{where}.rounds", self.rounds, "a whole number of at least 0")
+        check_whole(f"{where}.atoms", self.atoms, 2, 256)
+        check_whole(f"{where}.nonzeros", self.nonzeros, 1, self.atoms)
+        check_whole(f"{where}.rounds", self.rounds, 0)
+        if self.length is not None:
+            check_whole(f"{where}.length", self.length, 1)
         if not self.damping > 0:
             raise invalid(f"{where}.damping", self.damping, "a positive number")
 
@@ -96,21 +94,19 @@ class SparseDictionary:
             UsageError: atoms, amounts and codes would take more bytes than the weight.
         """
         self._check(weight, layer)
+        evidence = reached(evidence)
         weight, view = weight.detach().cpu().float(), View.of(layer, whole_kernels=True)
-        if layer.kind == "embedding" and evidence is not None and bool(evidence.A.any()):
+        if layer.kind == "embedding" and evidence is not None:
             return self._plain(weight, view, evidence.A[0] / evidence.A.mean() + 0.01)
         plain = self._plain(weight, view, torch.ones(view.layout.matrix[1]))
-        if evidence is None or evidence.A.dim() == 2 or not bool(evidence.A.any()):
+        if evidence is None or evidence.input_sum.dim() == 2:
             return plain
         moment = view.moment(evidence.A)
         found = self._compensated(weight, view, moment, plain.amounts.dtype)
         return min((plain, found), key=lambda coding: _error(coding, weight, moment))
 
     def _check(self, weight: Tensor, layer: Layer) -> None:
-        if not bool(weight.isfinite().all()):
-            raise ModelError(
-                f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint."
-            )
+        check_codable(weight, layer.parameter)
         size, whole = self.size_bytes(layer), 4 * math.prod(layer.shape)
         if size >= whole > 0:
             raise invalid(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 from torch import nn
 
-from laconic.calibrate import Evidence, Layer, calibrate, layers
+from laconic.calibrate import Evidence, Layer, calibrate, layers, reached_of
 from laconic.core.errors import ModelError, invalid
 from laconic.core.plan import Plan
 from laconic.core.task import Task
@@ -69,7 +69,8 @@ def share(
     }
     if not free:
         raise ModelError(f"share: {type(model).__name__} has no weight that {type(method).__name__} makes smaller.")
-    plan = Plan.of(method.edit(tensors[name], layer, evidence.layers.get(name)) for name, layer in free.items())
+    seen = reached_of(evidence.layers, free, "share", so="there all weights count alike")
+    plan = Plan.of(method.edit(tensors[name], layer, seen.get(name)) for name, layer in free.items())
     return code_in_order(model, plan, task, method.encode, parameters=list(free)) if in_order else plan
 
 

@@ -58,7 +58,8 @@ def code_in_order(
         task: its `calibrate` data is read, without labels.
         encode: `(weight, layer, evidence) -> coding`.
         parameters: which weights may be coded; None: all. Those of linear layers and convolutions are that run exactly
-            once, own their weight, and pad with zeros if at all; a caller codes the rest as it sees fit.
+            once, own their weight, pad with zeros if at all, and read something else than zeros; the rest stays as the
+            plan has it, and a caller codes it as it sees fit.
         settled: which weights and biases stay as the plan has them, whatever `parameters` says.
         samples: at most so many are read.
 
@@ -126,6 +127,8 @@ class _Walk:
         old, module, layer = self.original[path], self.changed[path], self.coded[path]
         assert isinstance(old, MULTIPLYING) and isinstance(module, MULTIPLYING)
         matrix, seen = answer_to_change(module, layer.matrix(old.weight.detach().cpu()), before, after)
+        if not bool(seen.second.any()):
+            return
         evidence = LayerEvidence(
             layer=layer,
             input_sum=seen.second,

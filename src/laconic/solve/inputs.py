@@ -86,7 +86,7 @@ def answer_to_change(
     """
     fit, held = (Inputs.of(module, *pair) for pair in zip(_split(before), _split(after), strict=True))
     seen = fit + held
-    if not (fit.positions and held.positions):
+    if not (fit.positions and held.positions and bool(seen.second.isfinite().all())):
         return matrix, seen
     gains = {damping: held.gain(matrix, fit.answering(matrix, damping)) for damping in DAMPINGS}
     best = max(gains, key=lambda damping: gains[damping])

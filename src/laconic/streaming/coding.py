@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from laconic.calibrate import Encoder, Evidence, Layer, LayerEvidence, calibrate, layers
+from laconic.calibrate import Encoder, Evidence, Layer, LayerEvidence, calibrate, layers, reached_of
 from laconic.core.coding import Coding
 from laconic.core.edit import Recode
 from laconic.core.errors import invalid
@@ -95,7 +95,7 @@ class _Encode:
 def coded(
     part: nn.Module,
     prefix: str,
-    seen: Mapping[str, LayerEvidence],
+    seen: Mapping[str, LayerEvidence] | None,
     techniques: Techniques,
     *,
     leave: Iterable[str] = (),
@@ -106,19 +106,21 @@ def coded(
     Args:
         part: with its weights.
         prefix: of its parameters' names in the model.
-        seen: by parameter; what is not in it is coded without evidence.
+        seen: by parameter; what is not in it, or saw nothing but zeros, is coded without evidence and warned of. None:
+            nothing was run.
         techniques: as told.
         leave: parameters that stay as they are.
         only: parameters that are coded at most; None: all.
     """
     tensors = dict(part.named_parameters())
     known = {layer.parameter: layer for layer in layers(part)}
-    known |= {name: evidence.layer for name, evidence in seen.items() if name in tensors}
+    known |= {name: evidence.layer for name, evidence in (seen or {}).items() if name in tensors}
     free = [name for name in known if name not in {*leave} and (only is None or name in {*only})]
+    wanted = [name for name in free if techniques.of_name(prefix + name) is not None]
+    so = "there all inputs count alike"
+    found = {} if seen is None else reached_of(seen, wanted, "stream", so=so, prefix=prefix)
     return Plan.of(
-        Recode(name, techniques.encode(tensors[name], known[name], seen.get(name), prefix))
-        for name in free
-        if techniques.of_name(prefix + name) is not None
+        Recode(name, techniques.encode(tensors[name], known[name], found.get(name), prefix)) for name in wanted
     )
 
 

@@ -35,7 +35,7 @@ def stream_unseen(
         part, types = filled(whole, prefix, shards)
         size = bytes_in_checkpoint(part, types)
         try:
-            plan = coded(part, prefix, {}, techniques)
+            plan = coded(part, prefix, None, techniques)
         except LaconicError as error:
             raise type(error)(f"{path}: {error}" if path else str(error)) from error
         carry_out(part, plan)

@@ -20,7 +20,7 @@ from laconic.calibrate.parts import evidence_of
 from laconic.calibrate.recorder import Recorder
 from laconic.calibrate.untouched import untouched
 from laconic.calibrate.weights import Weights
-from laconic.core.errors import ArtifactError, LaconicError, ModelError, invalid
+from laconic.core.errors import ArtifactError, LaconicError, ModelError, check_whole, invalid
 from laconic.core.files import sha256
 from laconic.core.plan import PLAN_FILE, Plan
 from laconic.core.task import Batch, Task
@@ -91,8 +91,7 @@ def stream(
         >>> [part.path for part in found.parts]
         ['1.0', '1.1', '']
     """
-    if samples < 1:
-        raise invalid("stream.samples", samples, "a whole number of at least 1")
+    check_whole("stream.samples", samples, 1)
     if in_order and task is None:
         raise invalid("stream.in_order", in_order, "False where there is no task", "Pass a Task with calibration data.")
     path, techniques = path_of_blocks(model, blocks), Techniques.of(technique)

@@ -192,7 +192,11 @@ class Codebook(Coding):
 
     def __str__(self) -> str:
         length = self.vectors.length
-        words = f"{self.words} words of {length}" if length > 1 else f"{self.words} learned values"
+        words = (
+            f"{self.words} words of {length}{self.vectors.said_of_padding}"
+            if length > 1
+            else f"{self.words} learned values"
+        )
         stages = f"sums of {self.stages} times " if self.stages > 1 else ""
         tables = f", {self.books.shape[1]} tables" if self.books.shape[1] > 1 else ""
         return f"{stages}{words}{tables}{', scaled per channel' if self.scale is not None else ''}"

@@ -8,13 +8,13 @@ from typing import final
 
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.core.codings import Sparse
 from laconic.prune.weights.brain_damage import BrainDamage
 from laconic.prune.weights.compensated import check_solver, surgery
 from laconic.prune.weights.patterns import BlockPattern, Pattern
 from laconic.prune.weights.problem import Problem
-from laconic.prune.weights.technique import Sparsification, checked, finite, reached, removing, stored
+from laconic.prune.weights.technique import Sparsification, checked, finite, removing, stored
 from laconic.solve.support import alternate
 
 

@@ -7,11 +7,11 @@ from typing import final
 
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.calibrate.view import View
 from laconic.core.codings import Sparse
 from laconic.prune.weights.patterns import BlockPattern, Pattern
-from laconic.prune.weights.technique import Sparsification, checked, energies, finite, pulls, reached, removing
+from laconic.prune.weights.technique import Sparsification, checked, energies, finite, in_single, pulls, removing
 
 
 @final
@@ -40,11 +40,11 @@ class BrainDamage(Sparsification):
 
     def scores(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Tensor:
         """Returns `1/2 G_ii A_jj w_ij^2`."""
-        squares, seen = finite(weight, layer).square(), reached(evidence)
+        squares, seen = finite(weight, layer).double().square(), reached(evidence)
         if seen is None:
-            return squares
+            return in_single(squares)
         view = View.of(layer, whole_kernels=False)
-        return squares * view.spread(energies(seen)) * view.spread_outputs(pulls(seen)) / 2
+        return in_single(squares * view.spread(energies(seen)) * view.spread_outputs(pulls(seen)) / 2)
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Sparse:
         """Returns the weight with zeros."""

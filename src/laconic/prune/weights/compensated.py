@@ -8,14 +8,14 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.calibrate.view import View
 from laconic.core.codings import Sparse
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.prune.weights.brain_damage import BrainDamage
 from laconic.prune.weights.patterns import BlockPattern, NOfM, Pattern
 from laconic.prune.weights.problem import Problem
-from laconic.prune.weights.technique import Sparsification, checked, finite, pulls, reached, removing, stored
+from laconic.prune.weights.technique import Sparsification, checked, finite, in_single, pulls, removing, stored
 from laconic.solve.support import prune_in_order
 
 FEWEST, DECISIONS = 4, 128  # Columns are decided at least so many at once, and in about so many goes.
@@ -104,8 +104,8 @@ def surgery(weight: Tensor, layer: Layer, evidence: LayerEvidence | None, dampin
     damped.diagonal(dim1=1, dim2=2).add_(torch.where(mean > 0, damping * mean, 1.0)[:, None])
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped)).diagonal(dim1=1, dim2=2)
     view = View.of(layer, whole_kernels=False)
-    cost = view.spread((1 / inverse).float()) * view.spread_outputs(pulls(evidence))
-    return finite(weight, layer).square() * cost / 2
+    cost = view.spread(1 / inverse) * view.spread_outputs(pulls(evidence))
+    return in_single(finite(weight, layer).double().square() * cost / 2)
 
 
 def check_solver(technique: Sparsification, damping: float, **counts: int) -> None:
@@ -114,5 +114,4 @@ def check_solver(technique: Sparsification, damping: float, **counts: int) -> No
     if not damping > 0:
         raise invalid(f"{where}.damping", damping, "a positive number")
     for name, count in counts.items():
-        if count < 0:
-            raise invalid(f"{where}.{name}", count, "a whole number of at least 0")
+        check_whole(f"{where}.{name}", count, 0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.calibrate.view import View
 from laconic.core.errors import invalid
+from laconic.prune.weights.magnitude import SmallestWeights
 from laconic.prune.weights.patterns import BlockPattern
 from laconic.prune.weights.technique import Sparsification
 
@@ -61,11 +62,18 @@ class Uniform(Distribution):
 class GlobalScore(Distribution):
     """The least scores of the whole model go: one threshold for all layers.
 
-    It is as good as the technique's scores are across layers: nats compare, magnitudes less so.
+    It is as good as the technique's scores are across layers: nats compare, magnitudes less so. A layer that nothing
+    reached has no score that compares with those of others; it gets the whole model's sparsity.
     """
 
     def sparsities(self, subjects: Mapping[str, Subject], technique: Sparsification) -> dict[str, float]:
         """Returns the share of each layer's scores below the threshold."""
+        known = {name: s for name, s in subjects.items() if s.evidence is not None}
+        if not known or isinstance(technique, SmallestWeights):
+            known = dict(subjects)
+        return dict.fromkeys(subjects, technique.sparsity) | self._below(known, technique)
+
+    def _below(self, subjects: Mapping[str, Subject], technique: Sparsification) -> dict[str, float]:
         scores = {name: _means(technique, subject) for name, subject in subjects.items()}
         largest = max(technique.sparsity, MOST)
         able = {name: _least(s, largest) for name, s in scores.items()}

@@ -10,7 +10,7 @@ from torch import Tensor
 from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.codings import Sparse
 from laconic.prune.weights.patterns import BlockPattern, Pattern
-from laconic.prune.weights.technique import Sparsification, checked, finite, removing
+from laconic.prune.weights.technique import Sparsification, checked, finite, in_single, removing
 
 
 @final
@@ -42,7 +42,7 @@ class SmallestWeights(Sparsification):
 
     def scores(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Tensor:
         """Returns `w^2`."""
-        return finite(weight, layer).square()
+        return in_single(finite(weight, layer).double().square())
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Sparse:
         """Returns the weight with zeros; the evidence is not asked."""

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from laconic.calibrate import Encoder, Layer, LayerEvidence
+from laconic.calibrate import Encoder, Layer, LayerEvidence, reached
 from laconic.core.codings import Sparse
 from laconic.core.edit import Recode
 from laconic.prune.weights.technique import Sparsification
@@ -35,6 +35,7 @@ class MaskThen:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
+        evidence = reached(evidence)
         masked = self.mask.encode(weight, layer, evidence)
         coded = self.then.encode(masked.decode(), layer, evidence)
         # One that keeps zeros by a mask of its own says them again.

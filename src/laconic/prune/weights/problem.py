@@ -30,7 +30,7 @@ class Problem:
     Args:
         view: of the layer.
         metric: of the layer, its inputs in this order.
-        pull: `sqrt(G_ii)`, float32 `[groups, 1, outputs]`.
+        pull: `sqrt(G_ii)`, about one on average, float32 `[groups, 1, outputs]`.
         target: the scaled weight, float32 `[groups, inputs, outputs]`, arranged by the metric.
         felt: the same, zero at inputs that were always zero: what the search for places sees, so that those go first.
     """
@@ -49,7 +49,7 @@ class Problem:
         metric = InputMetric.of(evidence.A, damping=damping, order=order)
         G = pulls(evidence)
         mean = G.mean()
-        pull = (G.clamp_min(LEAST_PULL * mean) if mean > 0 else torch.ones_like(G)).sqrt()[:, None, :]
+        pull = ((G / mean).clamp_min(LEAST_PULL) if mean > 0 else torch.ones_like(G)).float().sqrt()[:, None, :]
         target = metric.arrange(evidence.layer.matrix(weight)) * pull
         alive = energies(evidence).gather(1, order)[:, :, None] > 0
         return cls(view=view, metric=metric, pull=pull, target=target, felt=target * alive)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 
 import torch
@@ -12,7 +11,8 @@ from laconic.calibrate import Layer, LayerEvidence
 from laconic.calibrate.view import View
 from laconic.core.codings import Half, Sparse
 from laconic.core.edit import Recode
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import invalid
+from laconic.core.sound import check_codable
 from laconic.prune.weights.patterns import NOfM, Pattern
 
 
@@ -66,35 +66,27 @@ def finite(weight: Tensor, layer: Layer) -> Tensor:
     Raises:
         ModelError: it holds NaN or infinity.
     """
-    if not bool(weight.isfinite().all()):
-        raise ModelError(f"{layer.parameter}: holds NaN or infinity; expected finite weights. Check the checkpoint.")
+    check_codable(weight, layer.parameter)
     return weight.detach().cpu().float()
 
 
-def reached(evidence: LayerEvidence | None) -> LayerEvidence | None:
-    """Returns the evidence, or None with a warning where nothing ever reached the layer."""
-    if evidence is None or bool(evidence.input_sum.any()):
-        return evidence
-    warnings.warn(
-        f"{evidence.layer.parameter}: the calibration data never reached this layer (its inputs' second moment is "
-        "zero), so its smallest weights are taken to matter least. Give data that uses it, or leave it out.",
-        stacklevel=2,
-    )
-    return None
-
-
 def energies(evidence: LayerEvidence) -> Tensor:
-    """Returns the second moment of each input by itself, float32 `[groups, inputs]`."""
+    """Returns the second moment of each input by itself, float64 `[groups, inputs]`."""
     A = evidence.A
-    return (A if A.dim() == 2 else A.diagonal(dim1=1, dim2=2)).float()
+    return A if A.dim() == 2 else A.diagonal(dim1=1, dim2=2)
 
 
 def pulls(evidence: LayerEvidence) -> Tensor:
-    """Returns the second moment of the gradient at each output, float32 `[groups, outputs]`; ones without gradients."""
+    """Returns the second moment of the gradient at each output, float64 `[groups, outputs]`; ones without gradients."""
     if evidence.gradient_sum is None:
-        return torch.ones(evidence.layer.matrix_shape[:2])
+        return torch.ones(evidence.layer.matrix_shape[:2], dtype=torch.float64)
     G = evidence.G
-    return (G if G.dim() == 2 else G.diagonal(dim1=1, dim2=2)).float()
+    return G if G.dim() == 2 else G.diagonal(dim1=1, dim2=2)
+
+
+def in_single(scores: Tensor) -> Tensor:
+    """Returns scores as float32; what is too large for that becomes the largest number."""
+    return scores.clamp(max=torch.finfo(torch.float32).max).float()
 
 
 def removing(

@@ -7,11 +7,11 @@ from typing import final
 
 from torch import Tensor
 
-from laconic.calibrate import Layer, LayerEvidence
+from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.calibrate.view import View
 from laconic.core.codings import Sparse
 from laconic.prune.weights.patterns import BlockPattern, Pattern
-from laconic.prune.weights.technique import Sparsification, checked, energies, finite, reached, removing
+from laconic.prune.weights.technique import Sparsification, checked, energies, finite, in_single, removing
 
 
 @final
@@ -39,8 +39,10 @@ class Wanda(Sparsification):
 
     def scores(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Tensor:
         """Returns `w_ij^2 A_jj`."""
-        squares, seen = finite(weight, layer).square(), reached(evidence)
-        return squares if seen is None else squares * View.of(layer, whole_kernels=False).spread(energies(seen))
+        squares, seen = finite(weight, layer).double().square(), reached(evidence)
+        if seen is None:
+            return in_single(squares)
+        return in_single(squares * View.of(layer, whole_kernels=False).spread(energies(seen)))
 
     def encode(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Sparse:
         """Returns the weight with zeros."""

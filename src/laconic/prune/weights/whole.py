@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from laconic.calibrate import Encoder, Evidence, Layer, LayerEvidence, calibrate, layers
+from laconic.calibrate import Encoder, Evidence, Layer, LayerEvidence, calibrate, layers, reached_of
 from laconic.core.coding import Coding
 from laconic.core.codings import Sparse
 from laconic.core.edit import Recode
@@ -143,16 +143,13 @@ def _subjects(model: nn.Module, evidence: Evidence, skip: Collection[str]) -> di
     known = {name: layer for name, layer in found.items() if name in tensors}
     if missing := [name for name in skip if name not in known]:
         raise invalid("sparsify.skip", missing[0], f"one of {', '.join(known)}")
-    subjects = {
-        name: Subject(tensors[name].detach(), layer, evidence.layers.get(name))
-        for name, layer in known.items()
-        if name not in skip
-    }
-    if not subjects:
+    free = {name: layer for name, layer in known.items() if name not in skip}
+    if not free:
         raise ModelError(
             f"{type(model).__name__}: has no linear, convolution or embedding weights left; nothing to sparsify."
         )
-    return subjects
+    seen = reached_of(evidence.layers, free, "sparsify", so="there the smallest weights go")
+    return {name: Subject(tensors[name].detach(), layer, seen.get(name)) for name, layer in free.items()}
 
 
 def _with_gradients(seen: LayerEvidence | None, before: LayerEvidence | None) -> LayerEvidence | None:
