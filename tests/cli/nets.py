@@ -52,6 +52,11 @@ def task() -> laconic.Task:
     return laconic.Task(train=train, evaluate=evaluate)
 
 
+def unlabelled() -> laconic.Task:
+    x, _ = pairs()
+    return laconic.Task(train=[x], evaluate=[x])
+
+
 def misspelt() -> dict[str, object]:
     return {"evaluate": [pairs()], "metrics": "accuracy"}
 

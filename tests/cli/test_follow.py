@@ -13,7 +13,7 @@ from laconic.cli.methods import METHODS
 from laconic.cli.recipe import Cache, Lines
 from laconic.cli.recipe_text import recipe_of
 from laconic.cli.run_lessons import run_lessons
-from laconic.cli.teach import followed, teach
+from laconic.cli.teach import followed, judged, teach
 from laconic.core.errors import ModelError, UsageError
 from laconic.distill import Ensemble, Generated, Knob
 from laconic.distill.augment import MaskTokens
@@ -39,7 +39,8 @@ def ran(**given: Any) -> tuple[Trained, dict[str, Any], nn.Module]:
     torch.manual_seed(1)
     teacher, learner, task, lessons = followed(recipe(**given))
     before = [p.detach().clone() for p in learner.parameters()]
-    trained, scores = teach(teacher, learner, task, lessons, Terminal())
+    trained = teach(teacher, learner, task, lessons, Terminal())
+    scores = judged(teacher, trained.model, task, lessons)
     moved = [not torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True)]
     assert any(moved)
     return trained, scores, teacher
@@ -119,7 +120,8 @@ def test_an_estimator_is_fitted_to_the_teacher() -> None:
     pytest.importorskip("sklearn")
     given = {"Sklearn": {"estimator": "sklearn.linear_model:LogisticRegression", "arguments": {"max_iter": 50}}}
     teacher, learner, task, lessons = followed(recipe_of({**LEAST, "student": given}, "recipe"))
-    trained, scores = teach(teacher, learner, task, lessons, Terminal())
+    trained = teach(teacher, learner, task, lessons, Terminal())
+    scores = judged(teacher, trained.model, task, lessons)
     assert trained.model.found.estimator.max_iter == 50
     assert trained.model.found.agreement > 0.7 and set(scores) == {"teacher", "student"}
 
@@ -164,7 +166,8 @@ def test_several_tasks_are_taught_at_once_and_scored_one_by_one() -> None:
     }  # fmt: skip
     given = {"student": "nets:two_heads", "tasks": parts, "tau": 0.5, "training": {"steps": 6}}
     teacher, learner, task, lessons = followed(recipe_of(given, "recipe"))
-    _, scores = teach(teacher, learner, task, lessons, Terminal())
+    trained = teach(teacher, learner, task, lessons, Terminal())
+    scores = judged(teacher, trained.model, task, lessons)
     assert set(scores) == {"teacher of four", "student of four", "teacher of two", "student of two"}
 
 
@@ -219,6 +222,7 @@ def test_a_mistake_is_said_before_anything_is_built(given: dict[str, Any], said:
         ({"student": {"Sklearn": {"estimator": "nets:build"}}, "training": None}, "expected a classifier or a regr"),
         ({"cache": "a", "augment": {"Mixup": {}}}, "got cache beside augment; expected Repeated around it"),
         ({"compiled": True, "match": "auto"}, "got compiled beside match"),
+        ({"student": {"SoftTree": {"inputs": 16, "classes": 4, "depth": 2, "shape": [5, 5]}}}, "draw_tree.shape: got"),
         ({"method": "TreeGrowth", "loss": "Labels"}, "got loss beside method: TreeGrowth"),
         ({"method": "TreeGrowth"}, "got Sequential; expected a SoftTree"),
         ({"search": {"space": {"loss.SoftLabels.temperature": {"low": 1, "high": 2}}}}, "search without validation"),

@@ -135,6 +135,19 @@ out: {out}
     assert (tmp_path / "answers" / "cache.json").exists()
 
 
+def test_a_student_without_labels_anywhere_is_written_and_not_scored(laconic: Laconic, tmp_path: Path):
+    out = tmp_path / "student.safetensors"
+    lines = f"""
+teacher: nets:build
+student: nets:narrow
+data: nets:unlabelled
+training: {{steps: 2}}
+out: {out}
+"""
+    ran = laconic("distill", written(tmp_path, lines), "--json")
+    assert ran.code == 0 and set(ran.json) == {"out"} and out.exists()
+
+
 def test_a_derived_student_is_saved_so_that_it_can_be_read_again(laconic: Laconic, tmp_path: Path):
     lines = f"""
 teacher: nets:build

@@ -39,7 +39,7 @@ from laconic.cli.options import (
 from laconic.cli.pruning import prune
 from laconic.cli.recipe_text import read_recipe
 from laconic.cli.streaming import stream
-from laconic.cli.teach import Lessons, delivered, followed, soft_labels, teach
+from laconic.cli.teach import Lessons, delivered, followed, judged, soft_labels, teach
 from laconic.cli.weights import factorize, price, quantize, sparsify
 from laconic.core.budget import Budget
 from laconic.core.errors import ArtifactError, UsageError
@@ -216,8 +216,9 @@ def distill(
             loss=soft_labels(task, temperature, hard_weight),
             work=work,
         )
-    trained, scores = teach(teaching, learning, task, lessons, Terminal())
-    out, hint = delivered(trained.model, out, lessons)
+    trained = teach(teaching, learning, task, lessons, Terminal())
+    out, hint = delivered(trained.model, out, lessons)  # Before it is scored: whatever happens there, it is not lost.
+    scores = judged(teaching, trained.model, task, lessons)
     if as_json:
         print_json({"out": str(out), **scores} | ({"pairing": trained.pairing} if trained.pairing else {}))
         return

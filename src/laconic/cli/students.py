@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from laconic.cli.load import called
+from laconic.core.errors import invalid
 from laconic.core.task import Task
-from laconic.distill import SoftTree, Tabular, into_sklearn
+from laconic.distill import SoftTree, Tabular, draw_tree, into_sklearn
 from laconic.distill.soft_tree import Answer
 
 
@@ -38,12 +39,23 @@ class Tree:
     picture: str | None = None
     shape: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.shape is not None and len(self.shape) != 2:
+            raise invalid("SoftTree.shape", self.shape, "height and width")
+
     def build(self) -> SoftTree:
-        """Returns the tree, untrained."""
-        return SoftTree(
+        """Returns the tree, untrained; one that its picture would not fit is refused now."""
+        tree = SoftTree(
             inputs=self.inputs, classes=self.classes, depth=self.depth, answer=self.answer,
             inverse_temperature=self.inverse_temperature,
         )  # fmt: skip
+        self.drawn(tree)
+        return tree
+
+    def drawn(self, tree: SoftTree) -> str:
+        """Returns the tree's picture, as SVG."""
+        height, width = self.shape or (1, self.inputs)
+        return draw_tree(tree, shape=(height, width))
 
 
 @final

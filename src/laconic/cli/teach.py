@@ -20,12 +20,12 @@ from laconic.cli.search_recipe import searched
 from laconic.cli.students import TableModel, Tree
 from laconic.core.files import write_bytes, write_tensors, write_text
 from laconic.core.task import Task
-from laconic.distill import DistillationLoss, Ensemble, SoftLabels, SoftTree, SquaredError, draw_tree
+from laconic.distill import DistillationLoss, Ensemble, SoftLabels, SoftTree, SquaredError
 from laconic.measure import answers, evaluate
 from laconic.measure.runner import TorchRunner
 from laconic.train import Trained
 
-__all__ = ["Lessons", "delivered", "followed", "score", "scores", "soft_labels", "teach"]
+__all__ = ["Lessons", "delivered", "followed", "judged", "score", "scores", "soft_labels", "teach"]
 
 
 def soft_labels(task: Task, temperature: float, hard_weight: float) -> DistillationLoss:
@@ -44,27 +44,29 @@ def followed(recipe: Recipe) -> tuple[nn.Module, nn.Module, Task, Lessons]:
     return follow(searched(recipe))
 
 
-def teach(
-    teacher: nn.Module, learner: nn.Module, task: Task, lessons: Lessons, listener: Terminal
-) -> tuple[Trained, dict[str, dict[str, Any]]]:
-    """Returns the run of the student, and the scores of teacher and student on the evaluation data."""
+def teach(teacher: nn.Module, learner: nn.Module, task: Task, lessons: Lessons, listener: Terminal) -> Trained:
+    """Returns the run of the student."""
 
     def listen(step: int, total: int, loss: float) -> None:
         listener.step(step, total, f"loss {loss:.4f}")
 
     listener.begin("distill")
     try:
-        trained = run_lessons(teacher, learner, task, lessons, listen)
+        return run_lessons(teacher, learner, task, lessons, listen)
     finally:
         listener.end()
+
+
+def judged(teacher: nn.Module, student: nn.Module, task: Task, lessons: Lessons) -> dict[str, dict[str, Any]]:
+    """Returns the scores of teacher and student on the evaluation data; nothing where it has no labels."""
     found: dict[str, dict[str, Any]] = {}
-    for name, part in (lessons.parts or {"": lessons.setting(teacher, learner, task)}).items():
+    for name, part in (lessons.parts or {"": lessons.setting(teacher, student, task)}).items():
         of = f" of {name}" * bool(name)
         judge = part.teacher
         if isinstance(judge, Ensemble) and not judge.mixed:
             judge = Ensemble(list(judge.members), logits=task.logits)
-        found |= {f"teacher{of}": score(judge, _asked(part)), f"student{of}": score(trained.model, part.task)}
-    return trained, found
+        found |= scores(_asked(part), {f"teacher{of}": judge}) | scores(part.task, {f"student{of}": student})
+    return found
 
 
 def delivered(student: nn.Module, out: Path, lessons: Lessons) -> tuple[Path, str]:
@@ -77,8 +79,7 @@ def delivered(student: nn.Module, out: Path, lessons: Lessons) -> tuple[Path, st
         return out, "; laconic.load_pruned reads it"
     write_tensors(out, student.state_dict())
     if isinstance(student, SoftTree) and isinstance(lessons.other, Tree) and lessons.other.picture is not None:
-        height, width = lessons.other.shape or (1, student.inputs)
-        write_text(picture := Path(lessons.other.picture), draw_tree(student, shape=(height, width)))
+        write_text(picture := Path(lessons.other.picture), lessons.other.drawn(student))
         return out, f", its picture in {picture}"
     return out, ""
 

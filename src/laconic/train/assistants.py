@@ -13,7 +13,7 @@ from laconic.distill import DistillationLoss
 from laconic.distill import student as derive
 from laconic.train.loop import Progress
 from laconic.train.teach import distill
-from laconic.train.training import Training
+from laconic.train.training import Training, training_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +37,7 @@ def distill_through_assistants(
     assistants: int = 1,
     loss: DistillationLoss | None = None,
     training: Training | None = None,
-    epochs: int = 10,
+    epochs: int | None = None,
     work: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Assisted:
@@ -53,7 +53,7 @@ def distill_through_assistants(
         assistants: how many, from 1.
         loss: how answers are compared; None: as in `distill`.
         training: how each of them is trained; None: AdamW with a cosine schedule for `epochs`.
-        epochs: passes over the data for each of them, if `training` is not given.
+        epochs: passes over the data for each of them in place of `training`; None: 10.
         work: folder for the checkpoints, one folder in it for each; a chain that was killed goes on where it was.
         progress: called after every step, with the steps of the whole chain.
 
@@ -72,7 +72,7 @@ def distill_through_assistants(
             "distill_through_assistants.student", f"{_parameters(student):,} parameters",
             f"fewer than the teacher's {_parameters(teacher):,}", "Use distill for students that are not smaller.",
         )  # fmt: skip
-    training = training or Training(epochs=epochs)
+    training = training_of(training, epochs)
     chain: list[nn.Module] = [teacher]
     for i in range(assistants + 1):
         last = i == assistants

@@ -43,7 +43,7 @@ def born_again(
     generations: int = 3,
     loss: DistillationLoss | None = None,
     training: Training | None = None,
-    epochs: int = 10,
+    epochs: int | None = None,
     work: str | Path | None = None,
 ) -> BornAgain:
     """Trains students one after the other, each with the one before as its teacher.
@@ -57,7 +57,7 @@ def born_again(
         generations: how many, from 1.
         loss: how answers are compared; None: as in `distill`.
         training: how each of them is trained; None: AdamW with a cosine schedule for `epochs`.
-        epochs: passes over the data for each, if `training` is not given.
+        epochs: passes over the data for each in place of `training`; None: 10.
         work: folder for the checkpoints, one folder in it for each; what was killed goes on where it was.
 
     Raises:

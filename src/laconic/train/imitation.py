@@ -9,8 +9,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from laconic.core.errors import invalid
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss, Lesson, Match, Matched, Pair, Site, overhear
+from laconic.train.cached_teacher import CachedTeacher
 from laconic.train.describe import describe
 from laconic.train.objective import Moment, Objective, unwrapped
 from laconic.train.sample_keys import sample_keys
@@ -39,7 +41,11 @@ def distillation(
         loss: on their answers.
         match: what else is to be alike, inside them.
         teacher_task: how the teacher is called (`call`, `logits`) where it reads other inputs; None: as the student.
+
+    Raises:
+        UsageError: a loss that is none on answers, a match that is none, or layers of a teacher that answers from disk.
     """
+    check_lesson(teacher, loss, match)
     school = School(teacher=teacher, task=task, match=tuple(match), teacher_task=teacher_task, aligned=loss.aligned)
 
     def parts(model: nn.Module, batch: Batch) -> nn.Module:
@@ -53,6 +59,19 @@ def distillation(
 
     name = "distillation with " + ", ".join(map(describe, (loss, *match)))
     return Objective(terms=terms, name=name, teachers=(teacher,), parts=parts if match else None)
+
+
+def check_lesson(teacher: nn.Module, loss: object, match: object) -> None:
+    """Raises a `UsageError` for a loss or matches of another kind, or layers of a teacher that has none."""
+    if not isinstance(loss, DistillationLoss):
+        mend = "Losses on layers go into match=[Match(loss=...)]."
+        raise invalid("distill.loss", loss, "a loss on answers, such as SoftLabels()", mend)
+    if not isinstance(match, Sequence) or not (isinstance(match, str) or all(isinstance(m, Match) for m in match)):
+        raise invalid("distill.match", match, "a sequence of Match, 'auto' or 'learned'")
+    if match and isinstance(teacher, CachedTeacher):
+        raise invalid(
+            "distill.match", match, "none for a CachedTeacher", "Answers on disk have no layers: ask the teacher."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ class Run:
         self.total = training.total_steps(task.loader("train"))
         self.every = 0 if validation is None else validation.every or training.epoch_steps(task.loader("train"))
         self.step, self.stopped = 0, False
+        self.saved: int | None = None
         self.losses: dict[str, float] = {}
         self.unweighted: dict[str, float] = {}
         self.score: float | None = None
@@ -126,7 +127,10 @@ class Run:
     def _update(self) -> None:
         """Changes the weights by what the gradients say, and all that follows the weights."""
         if self.training.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.parameters, self.training.clip_norm)
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.training.clip_norm)
+            # Where gradients are scaled, those that are not finite are expected now and then, and left out.
+            if self.accelerator.scaler is None and not math.isfinite(whole(norm)):
+                raise self._broken(f"the gradients of a loss of {self.loss:g} are not finite")
         self.take_step()
         self.optimizer.zero_grad()
         if self.objective.after is not None:
@@ -220,13 +224,19 @@ class Run:
     def _check_finite(self) -> None:
         for name, loss in self.losses.items():
             if not math.isfinite(loss):
-                raise TrainingError(
-                    f"train: the loss term {name!r} is {loss} at step {self.step + 1} of {self.total}; expected a "
-                    "finite number. Lower the learning rate, clip gradients, or look for NaN in weights and data."
-                )
+                raise self._broken(f"the loss term {name!r} is {loss}")
+
+    def _broken(self, what: str) -> TrainingError:
+        """Returns the error of a step that cannot be made; the weights are those before it."""
+        kept = "" if self.saved is None else f" The checkpoint of step {self.saved} stays."
+        return TrainingError(
+            f"train: {what} at step {self.step + 1} of {self.total}; expected finite numbers. Lower the learning rate, "
+            f"clip gradients, or look for NaN in weights and data.{kept}"
+        )
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint; every process takes part, the first one writes."""
+        self.saved = self.step
         captured = randomness.capture(self.accelerator.device)
         random = {name: self._gather(tensor) for name, tensor in captured.items()}
         model, optimizer = dict(self.model.state_dict(keep_vars=True)), self.optimizer.state_dict()
@@ -262,6 +272,7 @@ class Run:
         state: dict[str, Any] = read_checkpoint(path)
         check_identity(path, state["identity"], self._identity())
         self.step, self.losses, self.stopped = state["step"], state["losses"], state["stopped"]
+        self.saved = self.step
         self.watched = Watched(**state["watched"])
         self.position.epoch, self.position.batch = state["epoch"], state["batch"]
         self.model.load_state_dict(laid_out_state(state["model"], self.model.state_dict()))

@@ -13,11 +13,11 @@ from laconic.core.task import Task
 from laconic.distill import DistillationLoss, Match, SoftLabels, SquaredError, pair_layers
 from laconic.distill.augment import Augmentation
 from laconic.train.augmented import augmented
-from laconic.train.imitation import distillation
+from laconic.train.imitation import check_lesson, distillation
 from laconic.train.loop import Progress, train
 from laconic.train.step import Callback, Pairing
 from laconic.train.tracking import Trackers
-from laconic.train.training import Training
+from laconic.train.training import Training, training_of
 from laconic.train.validation import Validation
 
 
@@ -34,7 +34,7 @@ def distill(
     loss: DistillationLoss | None = None,
     match: Sequence[Match] | str = (),
     training: Training | None = None,
-    epochs: int = 10,
+    epochs: int | None = None,
     work: str | Path | None = None,
     progress: Progress | None = None,
     teacher_task: Task | None = None,
@@ -54,7 +54,7 @@ def distill(
             `"learned"`: the same, but whom each learns from is learned along; the logger `laconic` says in the end whom
             (as information), every `Step` and the trackers say it meanwhile.
         training: how to train; None: AdamW with a cosine schedule for `epochs`.
-        epochs: passes over the data, if `training` is not given.
+        epochs: passes over the data in place of `training`; None: 10.
         work: folder for the checkpoint, from which a run that was killed goes on.
         progress: called after every step.
         teacher_task: how the teacher is called (`call`, `logits`) where it reads other inputs; None: as the student.
@@ -65,20 +65,24 @@ def distill(
 
     Raises:
         ModelError: teacher and student do not answer in the same shape.
-        UsageError: a match whose module does not exist or is not called exactly once, or whose shapes do not fit.
+        UsageError: a match whose module does not exist or is not called exactly once, or whose shapes do not fit; an
+            argument of another kind.
         DataError: no training data, or a batch that does not fit.
         TrainingError: a loss that is not finite.
     """
+    _check(task, augment, callbacks)
+    training, loss = training_of(training, epochs), loss or default_loss(task)
+    check_lesson(teacher, loss, match)
     if isinstance(match, str):
         if match not in ("auto", "learned"):
             raise invalid("match", match, "a sequence of Match, 'auto' or 'learned'")
         match = pair_layers(teacher, student, task, teacher_task=teacher_task, learned=match == "learned")
-    objective = distillation(teacher, task, loss or default_loss(task), match, teacher_task=teacher_task)
+    objective = distillation(teacher, task, loss, match, teacher_task=teacher_task)
     objective = augmented(objective, *augment)
     trained = train(
         student,
         task,
-        training or Training(epochs=epochs),
+        training,
         objective=objective,
         work=work,
         progress=progress,
@@ -89,6 +93,16 @@ def distill(
     for line in told(trained.pairing):
         logging.getLogger("laconic").info(line)
     return trained.model
+
+
+def _check(task: object, augment: object, callbacks: object) -> None:
+    if not isinstance(task, Task):
+        raise invalid(
+            "distill.task", type(task).__name__, "a laconic.Task", "Write Task(train=loader, evaluate=other)."
+        )
+    for name, given in (("augment", augment), ("callbacks", callbacks)):
+        if not isinstance(given, Sequence) or not all(map(callable, given)):
+            raise invalid(f"distill.{name}", given, "a sequence of what is called", f"For one write {name}=[...].")
 
 
 def told(pairing: Pairing) -> list[str]:

@@ -84,6 +84,21 @@ class Training:
         return {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name != "checkpoint_every"}
 
 
+def training_of(training: Training | None, epochs: int | None) -> Training:
+    """Returns what a person has said in one of two ways.
+
+    Raises:
+        UsageError: both were said, or what was said is something else.
+    """
+    if training is None:
+        return Training(epochs=10 if epochs is None else epochs)
+    if not isinstance(training, Training):
+        raise invalid("training", training, "a Training, such as Training(epochs=3)", "Or pass epochs alone.")
+    if epochs is not None:
+        raise invalid("training, epochs", (training, epochs), "one of the two", "Write Training(epochs=...).")
+    return training
+
+
 def count_batches(loader: Iterable[Any]) -> int:
     """Returns a loader's length, or how many batches it yields if it has none."""
     try:
