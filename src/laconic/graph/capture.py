@@ -18,6 +18,7 @@ from laconic.core.errors import invalid
 from laconic.core.remembered import forgetting
 from laconic.graph.failure import cannot_export, does_not_run
 from laconic.graph.quiet import quietly
+from laconic.graph.recurrent_shapes import recurrent_shapes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +97,7 @@ def capture(
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise invalid("capture.model", type(model).__name__, "a torch.nn.Module that is written in Python")
     inputs = (tuple(args), dict(kwargs or {}))
-    with _eval_mode(model), forgetting(model), quietly():
+    with _eval_mode(model), forgetting(model), recurrent_shapes(), quietly():
         program = _export(model, inputs, dynamic_batch)
     program.graph.eliminate_dead_code()  # `weight[0].numel()` leaves a selection behind that nobody reads.
     program.graph_module.recompile()

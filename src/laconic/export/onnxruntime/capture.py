@@ -19,6 +19,7 @@ from laconic.core.task import Batch, Task
 from laconic.export.onnxruntime.builder import Array
 from laconic.graph import capture
 from laconic.graph.quiet import quietly
+from laconic.graph.recurrent_shapes import recurrent_shapes
 
 OPSET = 21
 PREFIX = "model."
@@ -56,7 +57,7 @@ def to_onnx(model: nn.Module, batch: Batch, task: Task) -> Captured:
     except ModelError as error:
         raise ModelError(str(error).replace(_Logits.__name__, name)) from error
     try:
-        with quietly():
+        with recurrent_shapes(), quietly():
             exported = torch.onnx.export(
                 graph.program,
                 dynamo=True,
