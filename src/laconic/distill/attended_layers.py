@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.distill.feature import LearnedLoss, at_same_size, same_shape, unit
 from laconic.distill.pair import Pair
 
@@ -53,8 +53,7 @@ class AttendedLayers(LearnedLoss):
     layers: ClassVar[str] = "one layer of the student and any number of the teacher"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.dimension, int) or self.dimension < 1:
-            raise invalid("AttendedLayers.dimension", self.dimension, "a whole number from 1")
+        check_whole("AttendedLayers.dimension", self.dimension, 1)
 
     def takes(self, teachers: int, students: int) -> bool:
         """Returns whether there is one of the student and at least one of the teacher."""

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.core.task import Batch, Task
 from laconic.distill.decoding import check_length
 from laconic.distill.growing import rows_of, tokens_of, with_tokens
@@ -42,8 +42,7 @@ class Beams:
 
     def __post_init__(self) -> None:
         check_length("Beams", self.length)
-        if not isinstance(self.beams, int) or self.beams < 1:
-            raise invalid("Beams.beams", self.beams, "a whole number from 1")
+        check_whole("Beams.beams", self.beams, 1)
 
     def __call__(self, model: nn.Module, prompt: Batch, task: Task) -> Tensor:
         """Returns the prompts' tokens and the best that follow, `[samples, positions]`."""

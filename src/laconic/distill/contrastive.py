@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.distill.domain import check_temperature
 from laconic.distill.feature import LearnedLoss, unit
 from laconic.distill.pair import Pair
@@ -49,8 +49,7 @@ class Contrastive(LearnedLoss):
 
     def __post_init__(self) -> None:
         check_temperature("Contrastive", self.temperature)
-        if not isinstance(self.dimension, int) or self.dimension < 1:
-            raise invalid("Contrastive.dimension", self.dimension, "a whole number from 1")
+        check_whole("Contrastive.dimension", self.dimension, 1)
 
     def module(self, pair: Pair) -> nn.Module:
         """Returns the comparison with its two linear layers."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.distill.domain import check_temperature
 from laconic.distill.feature import LearnedLoss, unit
 from laconic.distill.memory import Memory
@@ -62,8 +62,7 @@ class ContrastiveMemory(LearnedLoss):
     def __post_init__(self) -> None:
         check_temperature("ContrastiveMemory", self.temperature)
         for name in ("samples", "negatives", "dimension"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise invalid(f"ContrastiveMemory.{name}", getattr(self, name), "a whole number from 1")
+            check_whole(f"ContrastiveMemory.{name}", getattr(self, name), 1)
         if not 0 <= self.momentum < 1:
             raise invalid("ContrastiveMemory.momentum", self.momentum, "a share in [0, 1)", "Usual is 0.5.")
 

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.distill.feature import FeatureLoss, unit
 from laconic.distill.pair import Pair
 
@@ -46,8 +46,7 @@ class CorrelationCongruence(FeatureLoss):
     def __post_init__(self) -> None:
         if not 0 < self.gamma < math.inf:
             raise invalid("CorrelationCongruence.gamma", self.gamma, "a positive number")
-        if not isinstance(self.order, int) or self.order < 1:
-            raise invalid("CorrelationCongruence.order", self.order, "a whole number from 1")
+        check_whole("CorrelationCongruence.order", self.order, 1)
 
     def distance(self, pair: Pair) -> Tensor:
         """Returns the mean squared error of the correlations."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.core.task import Batch, Task
 
 
@@ -23,5 +23,4 @@ class Decoding(Protocol):
 
 def check_length(where: str, length: int) -> None:
     """Raises a `UsageError` unless at least one token is to follow."""
-    if not isinstance(length, int) or length < 1:
-        raise invalid(f"{where}.length", length, "a whole number from 1")
+    check_whole(f"{where}.length", length, 1)

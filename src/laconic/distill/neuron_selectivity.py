@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.distill.feature import FeatureLoss, at_same_size, maps, misfit, unit
 from laconic.distill.pair import Pair
 
@@ -42,8 +42,7 @@ class NeuronSelectivity(FeatureLoss):
     channel_axis: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.degree, int) or self.degree < 2:
-            raise invalid("NeuronSelectivity.degree", self.degree, "a whole number from 2")
+        check_whole("NeuronSelectivity.degree", self.degree, 2)
 
     def distance(self, pair: Pair) -> Tensor:
         """Returns the discrepancy.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 
 
 @final
@@ -35,8 +35,7 @@ class OnPlateau:
     def __post_init__(self) -> None:
         if not 0 < self.factor < float("inf"):
             raise invalid("OnPlateau.factor", self.factor, "a positive number", "For half the weight write 0.5.")
-        if not isinstance(self.patience, int) or self.patience < 1:
-            raise invalid("OnPlateau.patience", self.patience, "a whole number from 1")
+        check_whole("OnPlateau.patience", self.patience, 1)
         if not 0 <= self.least <= 1 <= self.most:
             raise invalid("OnPlateau.least, most", (self.least, self.most), "a range around 1")
 

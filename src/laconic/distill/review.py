@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.distill.feature import LearnedLoss, misfit
 from laconic.distill.hierarchical_context import HierarchicalContext
 from laconic.distill.pair import Pair
@@ -49,8 +49,8 @@ class Review(LearnedLoss):
     layers: ClassVar[str] = "as many layers of each, from first to last"
 
     def __post_init__(self) -> None:
-        if self.width is not None and (not isinstance(self.width, int) or self.width < 1):
-            raise invalid("Review.width", self.width, "a whole number from 1, or None")
+        if self.width is not None:
+            check_whole("Review.width", self.width, 1)
 
     def takes(self, teachers: int, students: int) -> bool:
         """Returns whether there are as many of each."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, logsigmoid
 
-from laconic.core.errors import DataError, invalid
+from laconic.core.errors import DataError, check_whole, invalid
 
 Answer = Literal["mixture", "greatest path"]
 DEEPEST = 16
@@ -84,10 +84,8 @@ class SoftTree(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, least in (("inputs", inputs, 1), ("classes", classes, 2)):
-            if not isinstance(value, int) or value < least:
-                raise invalid(f"SoftTree.{name}", value, f"a whole number from {least}")
-        if not isinstance(depth, int) or not 1 <= depth <= DEEPEST:
-            raise invalid("SoftTree.depth", depth, f"a whole number from 1 to {DEEPEST}", "It has 2^depth leaves.")
+            check_whole(f"SoftTree.{name}", value, least)
+        check_whole("SoftTree.depth", depth, 1, DEEPEST)
         if not 0 < inverse_temperature < math.inf:
             raise invalid("SoftTree.inverse_temperature", inverse_temperature, "a positive number")
         if answer not in get_args(Answer):

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.distill.answers import FAR_BELOW, answers, divergence
 from laconic.distill.domain import check_share, check_temperature
 from laconic.distill.lesson import DistillationLoss, Lesson
@@ -55,8 +55,7 @@ class TopSoftLabels(DistillationLoss):
     class_axis: int | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.k, int) or self.k < 1:
-            raise invalid("TopSoftLabels.k", self.k, "a whole number from 1")
+        check_whole("TopSoftLabels.k", self.k, 1)
         check_temperature("TopSoftLabels", self.temperature)
         check_share("TopSoftLabels", self.hard_weight)
 

@@ -8,7 +8,7 @@ from typing import final
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.distill.answers import FAR_BELOW
 from laconic.distill.feature import FeatureLoss, misfit
 from laconic.distill.pair import Pair
@@ -44,8 +44,7 @@ class ValueRelations(FeatureLoss):
     heads: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.heads, int) or self.heads < 1:
-            raise invalid("ValueRelations.heads", self.heads, "a whole number from 1")
+        check_whole("ValueRelations.heads", self.heads, 1)
 
     def distance(self, pair: Pair) -> Tensor:
         """Returns the mean divergence in nats.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.task import Task
 from laconic.distill import DistillationLoss
 from laconic.distill import student as derive
@@ -64,8 +64,7 @@ def distill_through_assistants(
     Reference:
         Mirzadeh, Farajtabar, Li, Levine, Matsukawa, Ghasemzadeh, 2020, arXiv:1902.03393.
     """
-    if not isinstance(assistants, int) or assistants < 1:
-        raise invalid("distill_through_assistants.assistants", assistants, "a whole number from 1", "Or use distill.")
+    check_whole("distill_through_assistants.assistants", assistants, 1)
     share = _parameters(student) / _parameters(teacher)
     if not 0 < share < 1:
         raise invalid(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole
 from laconic.core.task import Task
 from laconic.distill import DistillationLoss, Ensemble
 from laconic.train.teach import distill
@@ -66,8 +66,7 @@ def born_again(
     Reference:
         Furlanello, Lipton, Tschannen, Itti, Anandkumar, 2018, arXiv:1805.04770.
     """
-    if not isinstance(generations, int) or generations < 1:
-        raise invalid("born_again.generations", generations, "a whole number from 1")
+    check_whole("born_again.generations", generations, 1)
     found: list[nn.Module] = []
     for i in range(generations):
         folder = None if work is None else Path(work) / f"generation-{i + 1}"

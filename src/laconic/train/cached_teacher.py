@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from laconic.core.errors import ArtifactError, DataError, LaconicError, invalid
+from laconic.core.errors import ArtifactError, DataError, LaconicError, check_whole, invalid
 from laconic.core.files import read_json
 from laconic.core.folders import replacing
 from laconic.core.task import Task
@@ -228,8 +228,8 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def _check(top: int | None, precision: str) -> None:
-    if top is not None and (not isinstance(top, int) or top < 1):
-        raise invalid("cached_teacher.top", top, "a whole number from 1, or None")
+    if top is not None:
+        check_whole("cached_teacher.top", top, 1)
     if precision not in get_args(Precision):
         raise invalid("cached_teacher.precision", precision, "'float16' or 'float32'")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import ModelError, check_whole, invalid
 from laconic.core.task import Batch, Task, cross_entropy
 from laconic.distill.answering import answering
 from laconic.train import randomness
@@ -46,8 +46,7 @@ class Inversion:
     shift: int = 2
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise invalid("Inversion.steps", self.steps, "a whole number from 1")
+        check_whole("Inversion.steps", self.steps, 1)
         if not 0 < self.learning_rate < float("inf"):
             raise invalid("Inversion.learning_rate", self.learning_rate, "a positive number")
         for name in ("statistics", "variation", "norm", "shift"):
@@ -86,8 +85,7 @@ def remembered_images(
         ModelError: the teacher has no batch normalisation with running statistics.
     """
     for name, value, least in (("classes", classes, 1), ("batches", batches, 1), ("batch_size", batch_size, 2)):
-        if not isinstance(value, int) or value < least:
-            raise invalid(f"remembered_images.{name}", value, f"a whole number from {least}")
+        check_whole(f"remembered_images.{name}", value, least)
     how = inversion or Inversion()
     layers = [m for m in teacher.modules() if isinstance(m, NORMALISATIONS) and m.running_mean is not None]
     if not layers:

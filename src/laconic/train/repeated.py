@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.task import Batch
 from laconic.distill.augment import Augmentation, CutMix, Mixup
 from laconic.train import randomness
@@ -48,10 +48,8 @@ class Repeated:
         if mixing or not self.augmentations:
             got = mixing[0] if mixing else self.augmentations
             raise invalid("Repeated.augmentations", got, "at least one, each of which changes samples by themselves")
-        if not isinstance(self.variants, int) or self.variants < 1:
-            raise invalid("Repeated.variants", self.variants, "a whole number from 1")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise invalid("Repeated.seed", self.seed, "a whole number from 0")
+        check_whole("Repeated.variants", self.variants, 1)
+        check_whole("Repeated.seed", self.seed, 0)
 
     def __call__(self, batch: Batch) -> Batch:
         """Returns each sample in a way that is drawn."""

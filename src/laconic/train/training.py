@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.train.describe import describe
 from laconic.train.optimizer import AdamW, OptimizerFactory
 from laconic.train.schedule import Cosine, Schedule
@@ -58,14 +58,13 @@ class Training:
             raise invalid("Training.epochs, steps", (self.epochs, self.steps), "exactly one of the two")
         for name in ("epochs", "steps", "accumulate", "checkpoint_every"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise invalid(f"Training.{name}", value, "a whole number from 1")
+            if value is not None:
+                check_whole(f"Training.{name}", value, 1)
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise invalid("Training.clip_norm", self.clip_norm, "a positive number, or None")
         if self.average is not None and not 0 < self.average < 1:
             raise invalid("Training.average", self.average, "a share in (0, 1), or None", "Usual is 0.99 to 0.9999.")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise invalid("Training.seed", self.seed, "a whole number from 0")
+        check_whole("Training.seed", self.seed, 0)
         if self.mixed_precision not in (None, *get_args(Precision)):
             raise invalid("Training.mixed_precision", self.mixed_precision, "None, 'no', 'bf16' or 'fp16'")
 

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from laconic.core.errors import UsageError, invalid
+from laconic.core.errors import UsageError, check_whole, invalid
 from laconic.core.task import Task
 from laconic.measure import evaluate
 from laconic.measure.answers import Answer
@@ -41,8 +41,8 @@ class Validation:
             raise invalid("Validation.batches", self.batches, "something that can be walked more than once")
         for name in ("every", "patience"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise invalid(f"Validation.{name}", value, "a whole number from 1, or None")
+            if value is not None:
+                check_whole(f"Validation.{name}", value, 1)
         if not 0 <= self.margin < float("inf"):
             raise invalid("Validation.margin", self.margin, "0 or a positive number")
 
