@@ -24,7 +24,7 @@ from laconic.select import Choice, PriceList, allocate, carried_out, refine
 from laconic.select.front import least_bytes
 from laconic.select.menu import GRIDS
 
-FITS, SLACK, ROUNDS = 3, 0.03, 4
+FITS, SLACK, ROUNDS = 4, 0.03, 4
 """How often a size is corrected, which share of it may stay unused, and how many whole plans are tried beside it."""
 
 
@@ -109,15 +109,16 @@ def _fitted(job: Job, model: nn.Module, prices: PriceList, beside: Plan, limit: 
     A file holds more than weights, and how much depends on how each is stored: the size is measured and set right.
     """
     least = least_bytes(prices)
-    best, wanted = float(least), limit
+    best, wanted, seen = least, limit, set[int]()
     for _ in range(FITS):
-        wanted = float(min(max(wanted, least), prices.size_bytes))
-        size = _file_size(job, model, _allocated(prices, wanted), beside)
+        choice = _allocated(prices, min(max(wanted, least), prices.size_bytes))
+        size = _file_size(job, model, choice, beside)
         if size <= limit:
-            best = max(best, wanted)
-        if wanted in (least, prices.size_bytes) or (1 - SLACK) * limit <= size <= limit:
+            best = max(best, choice.size_bytes)
+        if (1 - SLACK) * limit <= size <= limit or choice.size_bytes in seen:
             break
-        wanted += limit - size
+        seen.add(choice.size_bytes)
+        wanted = choice.size_bytes + limit - size  # A choice is smaller than its bound: the next has to differ from it.
     return Budget(size=Limit(best, relative=False))
 
 
