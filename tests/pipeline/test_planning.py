@@ -20,13 +20,16 @@ def prices():
     )
 
 
-@pytest.mark.parametrize("limit", [4000, 5190, 6000, 9000])
-@pytest.mark.parametrize("overhead", [0, 1357, 2000])
-def test_the_file_fits_and_is_nearly_as_large_as_it_may_be(monkeypatch, limit, overhead):
-    monkeypatch.setattr(planning, "_file_size", lambda job, model, choice, beside: choice.size_bytes + overhead)
+@pytest.mark.parametrize("limit", [4000, 5400, 6800, 8900])
+@pytest.mark.parametrize("share", [0.9, 0.95, 1.0])
+def test_the_file_fits_and_is_nearly_as_large_as_it_may_be(monkeypatch, limit, share):
+    def file_size(job, model, choice, beside):
+        return round(choice.size_bytes * share) + 1357
+
+    monkeypatch.setattr(planning, "_file_size", file_size)
     bound = planning._fitted(None, nn.Identity(), prices(), None, limit)
-    size = allocate(prices(), planning.Budget(size=bound.size)).size_bytes + overhead
-    assert 0.94 * limit <= size <= limit
+    choice = allocate(prices(), planning.Budget(size=bound.size))
+    assert 0.97 * limit <= file_size(None, None, choice, None) <= limit
 
 
 def test_a_file_that_cannot_be_small_enough_is_the_smallest(monkeypatch):
