@@ -8,6 +8,7 @@ from torch import nn
 
 from laconic.calibrate import calibrate
 from laconic.core.apply import apply
+from laconic.core.budget import Budget
 from laconic.core.edit import Recode, Swap
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
@@ -16,9 +17,10 @@ from laconic.factorize import ActivationAwareSVD
 from laconic.graph import capture, costs
 from laconic.measure import kl_divergence
 from laconic.quantize import CompensatedRounding, RoundToNearest
-from laconic.select import PriceList, price
+from laconic.select import PriceList, allocate, price
 from laconic.select.correct import corrected
-from laconic.select.menu import DICTIONARIES, EVERYTHING, GRIDS, LOW_RANK, MENU, SPARSE_CODEBOOKS, SUMS
+from laconic.select.menu import DICTIONARIES, EVERYTHING, GRIDS, LOW_RANK, MENU, SPARSE_CODEBOOKS, SUMS, TOGETHER
+from laconic.share import AcrossDepth
 
 MODEL = network()
 EVIDENCE = calibrate(MODEL, TASK, samples=256, activations=False)
@@ -122,7 +124,7 @@ def test_what_does_not_go_together_with_a_layer_or_saves_nothing_is_not_offered(
 
 
 def test_who_asks_is_offered_sums_dictionaries_and_words_behind_a_mask_too() -> None:
-    assert {*MENU, *SPARSE_CODEBOOKS, *SUMS, *DICTIONARIES} == {*EVERYTHING}
+    assert {*MENU, *SPARSE_CODEBOOKS, *SUMS, *DICTIONARIES, *TOGETHER} == {*EVERYTHING}
     wide = nn.Sequential(nn.Linear(96, 48), nn.ReLU(), nn.Linear(48, 4))
     task = Task(evaluate=[torch.randn(128, 96, generator=torch.Generator().manual_seed(0))])
     asked = (SPARSE_CODEBOOKS[0], SUMS[2], DICTIONARIES[0])
@@ -177,3 +179,72 @@ def test_a_model_without_layers_is_refused() -> None:
 def test_numbers_outside_their_domain_are_refused(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=rf"price\.{name}: got {value}; expected a whole number of at least"):
         price(MODEL, TASK, evidence=EVIDENCE, **{name: value})
+
+
+class Alike(nn.Module):
+    """Blocks whose second layers are nearly the same from one block to the next, and whose first ones are not."""
+
+    def __init__(self, depth: int = 4) -> None:
+        super().__init__()
+        self.first = nn.ModuleList(nn.Linear(8, 8) for _ in range(depth))
+        self.second = nn.ModuleList(nn.Linear(8, 8) for _ in range(depth))
+        self.head = nn.Linear(8, 4)
+        for layer in self.second[1:]:
+            layer.weight.data = self.second[0].weight.data + 1e-3 * torch.randn(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for first, second in zip(self.first, self.second, strict=True):
+            x = x + second(torch.tanh(first(x)))
+        return self.head(x)
+
+
+@pytest.fixture(scope="module")
+def alike() -> tuple[nn.Module, Task, PriceList]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, task = Alike().eval(), Task(evaluate=list(torch.randn(256, 8).split(64)))
+    return model, task, price(model, task, techniques=[CompensatedRounding(bits=4), AcrossDepth()], measure=8)
+
+
+def test_layers_of_one_role_are_offered_together_by_what_they_cost_all_of_them(
+    alike: tuple[nn.Module, Task, PriceList],
+) -> None:
+    model, task, prices = alike
+    roles = {offer.layers for offer in prices.joint}
+    assert len(roles) == 6 and all(len({name.split(".")[0] for name in layers}) == 1 for layers in roles)
+    assert {tuple(f"{role}.{i}.weight" for i in range(4)) for role in ("first", "second")} <= roles
+    evidence = calibrate(model, task, activations=False)
+    for offer in prices.joint:
+        changed = apply(model, Plan.of(offer.edits))
+        shared = changed.get_parameter(offer.layers[0])
+        assert all(changed.get_parameter(name) is shared for name in offer.layers)
+        deltas = [(name, (shared - model.get_parameter(name)).detach()) for name in offer.layers]
+        assert offer.predicted_nats == pytest.approx(sum(evidence.nats(*delta) for delta in deltas), rel=1e-6)
+        assert (offer.size_bytes, offer.macs) == (256, 64 * len(offer.layers))
+        assert offer.nats == offer.measured_nats
+    cheap, dear = (max(o.nats for o in prices.joint if o.layer.startswith(role)) for role in ("second", "first"))
+    assert cheap < 1e-3 * dear
+    rows = {row["layer"]: row["level"] for row in prices.rows()}
+    assert rows["second.0.weight + second.1.weight + second.2.weight + second.3.weight"] == "one tensor for 4 layers"
+
+
+def test_layers_that_are_alike_are_joined_where_that_is_cheaper_than_coarser_codes(
+    alike: tuple[nn.Module, Task, PriceList],
+) -> None:
+    model, _, prices = alike
+    choice = allocate(prices, Budget(size=0.7))
+    assert [offer.layers for offer in choice.joint] == [tuple(f"second.{i}.weight" for i in range(4))]
+    assert {offer.layer for offer in choice.offers} == set(prices.layers) - set(choice.joint[0].layers)
+    small = apply(model, choice.plan)
+    assert choice.size_bytes <= 0.7 * prices.size_bytes
+    tensors = {id(p): p for p in small.parameters()}
+    assert sum(p.numel() for p in tensors.values()) == sum(p.numel() for p in model.parameters()) - 3 * 64
+    assert allocate(prices.among([CompensatedRounding(bits=4)]), Budget(size=0.7)).nats > choice.nats
+
+
+def test_the_smallest_that_joint_offers_allow_is_reached_and_said(alike: tuple[nn.Module, Task, PriceList]) -> None:
+    prices = alike[2].among([AcrossDepth()])
+    least = prices.other_bytes + 4 * 32 + 2 * 256  # The head as it is, and a tensor for each role.
+    assert allocate(prices, Budget(size=f"{least} B")).size_bytes == least
+    with pytest.raises(UsageError, match=f"expected at least {least:,}"):
+        allocate(prices, Budget(size=f"{least - 1} B"))

@@ -196,7 +196,7 @@ def price(
         prices = run(network, task, techniques=EVERYTHING if everything else MENU, measure=measure)
     choice = None if budget is None else allocate(prices, budget)
     if as_json:
-        chosen = None if choice is None else {offer.layer: offer.level for offer in choice.offers}
+        chosen = None if choice is None else {offer.layer: offer.level for offer in choice.all}
         print_json({"offers": list(prices.rows()), "choice": chosen, "notes": list(prices.notes)})
         return
     console = Console(highlight=False, markup=False)  # Names from a model are shown, not obeyed.

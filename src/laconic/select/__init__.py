@@ -5,7 +5,7 @@ from laconic.select.allocate import allocate
 from laconic.select.front import front
 from laconic.select.in_order import carried_out
 from laconic.select.menu import EVERYTHING, MENU
-from laconic.select.offer import Choice, Offer, PriceList
+from laconic.select.offer import Choice, JointOffer, Offer, PriceList
 from laconic.select.price import price
 from laconic.select.refine import Refined, refine
 from laconic.select.yardstick import Yardstick
@@ -14,6 +14,7 @@ __all__ = [
     "EVERYTHING",
     "MENU",
     "Choice",
+    "JointOffer",
     "MaskThen",
     "Offer",
     "PriceList",

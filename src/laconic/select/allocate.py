@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from laconic.core.budget import Budget
 from laconic.core.errors import UsageError
-from laconic.select.offer import Choice, Offer, PriceList
+from laconic.select.offer import Choice, JointOffer, Offer, PriceList
 
 Array = NDArray[np.float64]
 Chosen = NDArray[np.bool_]
@@ -40,7 +40,8 @@ class Times(Protocol):
 def allocate(prices: PriceList, budget: Budget, *, times: Times | None = None) -> Choice:
     """Chooses one offer for each layer, with the least sum of nats that the limits allow.
 
-    A multiple-choice knapsack, solved as a mixed-integer linear programme by HiGHS; no forward pass is needed.
+    A multiple-choice knapsack, solved as a mixed-integer linear programme by HiGHS; no forward pass is needed. An offer
+    for several layers together stands in the place of one for each of them.
 
     Args:
         prices: of one model.
@@ -57,8 +58,10 @@ def allocate(prices: PriceList, budget: Budget, *, times: Times | None = None) -
     layers = list(prices.layers.values())
     offers = [offer for found in layers for offer in found]
     limits = _limits(prices, offers, budget, times)
+    nats = np.array([*(offer.nats for offer in offers), *(offer.nats for offer in prices.joint)])
+    cover = _cover(prices, offers)
     for name, (amounts, bound) in limits.items():
-        least = sum(min(part) for part in np.split(amounts, np.cumsum([len(f) for f in layers])[:-1]))
+        least = _least(amounts, [len(found) for found in layers], cover)
         if least > bound:
             whole = {"size": prices.other_bytes, "macs": prices.other_macs, "latency": times.other if times else 0.0}
             got, possible = (f"{amount + whole[name]:,.{DIGITS.get(name, 0)}f}" for amount in (bound, least))
@@ -66,22 +69,34 @@ def allocate(prices: PriceList, budget: Budget, *, times: Times | None = None) -
                 f"Budget.{name}: got {got}; expected at least {possible}, which the smallest offer for every layer "
                 "leaves. Offer more techniques, or allow more."
             )
-    nats = np.array([offer.nats for offer in offers])
-    counts = [len(found) for found in layers]
-    taken = _best(nats, counts, limits.values())
+    taken = _best(nats, cover, limits.values())
     if taken is None:
         raise UsageError(f"Budget: {budget} cannot be met by these offers together. Offer more, or allow more.")
-    return choice_of(prices, [offer for offer, is_taken in zip(offers, taken, strict=True) if is_taken])
+    alone, together = taken[: len(offers)], taken[len(offers) :]
+    return choice_of(
+        prices,
+        [offer for offer, is_taken in zip(offers, alone, strict=True) if is_taken],
+        [offer for offer, is_taken in zip(prices.joint, together, strict=True) if is_taken],
+    )
 
 
-def _best(nats: Array, counts: list[int], limits: Collection[tuple[Array, float]]) -> Chosen | None:
+def _least(amounts: Array, counts: list[int], cover: csr_array) -> float:
+    """Returns the least sum that there is, of offers for single layers first, then of all."""
+    least = sum(float(min(part)) for part in np.split(amounts, np.cumsum(counts))[:-1])
+    if len(amounts) == sum(counts):
+        return least
+    smallest = _solved(amounts, cover, [], scale=float(amounts.max()), margin=0.0)
+    return least if smallest is None else min(least, float(amounts[smallest].sum()))
+
+
+def _best(nats: Array, cover: csr_array, limits: Collection[tuple[Array, float]]) -> Chosen | None:
     """Returns which offers to take; None if nothing meets the limits."""
     for margin in (0.0, 2 * FEASIBILITY):
-        taken = _solved(nats, counts, limits, scale=float(nats.max()), margin=margin)
+        taken = _solved(nats, cover, limits, scale=float(nats.max()), margin=margin)
         if taken is None:
             return None
         # The solver stops within an absolute gap: the second time the best so far is one, and what costs more is out.
-        better = _solved(nats, counts, limits, scale=float(nats[taken].sum()), margin=margin)
+        better = _solved(nats, cover, limits, scale=float(nats[taken].sum()), margin=margin)
         if better is not None and nats[better].sum() < nats[taken].sum():
             taken = better
         if all(amounts[taken].sum() <= bound for amounts, bound in limits):
@@ -90,11 +105,11 @@ def _best(nats: Array, counts: list[int], limits: Collection[tuple[Array, float]
 
 
 def _solved(
-    nats: Array, counts: list[int], limits: Iterable[tuple[Array, float]], *, scale: float, margin: float
+    nats: Array, cover: csr_array, limits: Iterable[tuple[Array, float]], *, scale: float, margin: float
 ) -> Chosen | None:
     """Returns which offers to take, as far as they cost no more than `scale` each; None if that is not possible."""
     scale = scale or 1.0
-    rows = [LinearConstraint(_one_each(counts), 1, 1)]
+    rows = [LinearConstraint(cover, 1, 1)]
     for amounts, bound in limits:
         unit = max(bound, 1.0)
         rows.append(LinearConstraint(amounts[None] / unit, -np.inf, bound / unit - margin))
@@ -109,13 +124,15 @@ def _solved(
     return None if solved.x is None else solved.x > 0.5
 
 
-def choice_of(prices: PriceList, offers: list[Offer]) -> Choice:
-    """Adds up one offer for each layer."""
+def choice_of(prices: PriceList, offers: Sequence[Offer], joint: Sequence[JointOffer] = ()) -> Choice:
+    """Adds up one offer for each layer, or for several together."""
+    taken: list[Offer | JointOffer] = [*offers, *joint]
     return Choice(
         offers=tuple(offers),
-        size_bytes=prices.other_bytes + sum(offer.size_bytes for offer in offers),
-        macs=prices.other_macs + sum(offer.macs for offer in offers),
-        nats=sum(offer.nats for offer in offers),
+        size_bytes=prices.other_bytes + sum(offer.size_bytes for offer in taken),
+        macs=prices.other_macs + sum(offer.macs for offer in taken),
+        nats=sum(offer.nats for offer in taken),
+        joint=tuple(joint),
     )
 
 
@@ -124,6 +141,7 @@ def _limits(
 ) -> dict[str, tuple[Array, float]]:
     """Returns what each offer takes, and how much all layers together may take."""
     found = {}
+    options: list[Offer | JointOffer] = [*offers, *prices.joint]
     if (latency := budget.limits.get("latency")) is not None:
         if times is None:
             raise UsageError(
@@ -131,18 +149,23 @@ def _limits(
                 f"latency={latency.value}. Pass milliseconds(prices, model, task, target)."
             )
         taken = dict(zip(map(id, prices.offers), times.offers, strict=True))
-        amounts = np.array([taken[id(offer)] for offer in offers])
+        whole = {name: taken[id(of_layer[0])] for name, of_layer in prices.layers.items()}
+        together = [sum(whole[name] for name in offer.layers) for offer in prices.joint]  # Each layer runs as ever.
+        amounts = np.array([*(taken[id(offer)] for offer in offers), *together])
         found["latency"] = (amounts, latency.bound(times.original) - times.other)
     if (size := budget.limits.get("size")) is not None:
-        amounts = np.array([float(offer.size_bytes) for offer in offers])
+        amounts = np.array([float(offer.size_bytes) for offer in options])
         found["size"] = (amounts, size.bound(prices.size_bytes) - prices.other_bytes)
     if (macs := budget.limits.get("macs")) is not None:
-        amounts = np.array([offer.macs for offer in offers])
+        amounts = np.array([offer.macs for offer in options])
         found["macs"] = (amounts, macs.bound(prices.macs) - prices.other_macs)
     return found
 
 
-def _one_each(counts: list[int]) -> csr_array:
-    """Returns a row a layer with ones at its offers."""
-    rows = np.repeat(np.arange(len(counts)), counts)
-    return csr_array((np.ones(len(rows)), (rows, np.arange(len(rows)))))
+def _cover(prices: PriceList, offers: Sequence[Offer]) -> csr_array:
+    """Returns a row a layer with ones at the offers that settle it."""
+    place = {name: row for row, name in enumerate(prices.layers)}
+    settled = [*((offer.layer,) for offer in offers), *(offer.layers for offer in prices.joint)]
+    cells = [(place[name], column) for column, names in enumerate(settled) for name in names]
+    rows, columns = zip(*cells, strict=True)
+    return csr_array((np.ones(len(cells)), (rows, columns)), shape=(len(place), len(settled)))

@@ -13,13 +13,14 @@ from torch import nn
 from laconic.calibrate.untouched import untouched
 from laconic.core.apply import apply
 from laconic.core.plan import Plan
-from laconic.select.offer import Offer
+from laconic.select.offer import JointOffer, Offer
 from laconic.select.yardstick import Yardstick
 
 BENDS = (1e-3, 1e-2)
 """Predicted nats at which the correction changes its slope."""
 BEND, OFFSET = 0.05, 1.0
 """How strongly slopes and layers' offsets are drawn to zero, in points."""
+MOST_JOINT = 8
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -71,6 +72,33 @@ def corrected(offers: Sequence[Offer], points: Mapping[int, float]) -> list[Offe
         )
         for place, offer in enumerate(offers)
     ]
+
+
+def joint_ones(
+    model: nn.Module, offers: Sequence[JointOffer], count: int, yardstick: Yardstick
+) -> tuple[JointOffer, ...]:
+    """Measures some offers for several layers, at most eight, and sets all of them right by what was found.
+
+    Those that are measured cost what was measured; the others what is predicted, times the geometric mean of how far
+    the prediction was off. Large changes of many layers have little to do with those that `corrected` knows.
+
+    Args:
+        model: the original.
+        offers: of all lots.
+        count: how many are measured at most.
+        yardstick: what measures.
+    """
+    ordered = sorted(range(len(offers)), key=lambda place: offers[place].predicted_nats)
+    count = min(count, MOST_JOINT, len(ordered))
+    places = {ordered[turn * (len(ordered) - 1) // max(count - 1, 1)] for turn in range(count)}
+    with untouched(model, gradients=False, seed=0):
+        found = {place: yardstick.nats(apply(model, Plan.of(offers[place].edits))) for place in sorted(places)}
+    off = [math.log(n / offers[p].predicted_nats) for p, n in found.items() if n > 0 and offers[p].predicted_nats > 0]
+    factor = math.exp(sum(off) / len(off)) if off else 1.0
+    return tuple(
+        replace(offer, nats=found.get(place, factor * offer.predicted_nats), measured_nats=found.get(place))
+        for place, offer in enumerate(offers)
+    )
 
 
 def _row(offer: Offer, layers: Mapping[str, int]) -> NDArray[np.float64]:

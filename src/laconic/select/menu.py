@@ -6,7 +6,7 @@ from laconic.calibrate import Encoder
 from laconic.factorize import ActivationAwareSVD, Factorization, LowRankPlus
 from laconic.prune.weights import CompensatedSparsity, MaskThen
 from laconic.quantize import CompensatedRounding, ScalarCodebook, VectorCodebook
-from laconic.share import SparseDictionary
+from laconic.share import AcrossDepth, SparseDictionary
 
 Technique = Encoder | Factorization
 
@@ -35,6 +35,8 @@ FOR_ONNX: tuple[Technique, ...] = (*GRIDS, *CODEBOOKS, *LOW_RANK)
 
 MENU: tuple[Technique, ...] = (*GRIDS, *CODEBOOKS, *SPARSE, *SPARSE_GRIDS, *LOW_RANK)
 
-EVERYTHING: tuple[Technique, ...] = (*MENU, *SPARSE_CODEBOOKS, *SUMS, *DICTIONARIES)
-"""For those who ask: what rarely wins on a layer, and takes its time. `AcrossDepth` joins layers by the same prices,
-and so is no offer for one of them."""
+TOGETHER: tuple[AcrossDepth, ...] = (AcrossDepth(steps=10),)
+
+EVERYTHING: tuple[Technique | AcrossDepth, ...] = (*MENU, *SPARSE_CODEBOOKS, *SUMS, *DICTIONARIES, *TOGETHER)
+"""For those who ask: what rarely wins on a layer, and takes its time. `AcrossDepth` makes offers for several layers
+together."""

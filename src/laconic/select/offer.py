@@ -9,6 +9,7 @@ from typing import final
 from laconic.core.edit import Edit, Recode, Swap
 from laconic.core.plan import Plan
 from laconic.select.menu import Technique
+from laconic.share import AcrossDepth
 
 
 @final
@@ -54,6 +55,47 @@ class Offer:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
+class JointOffer:
+    """One change of several layers together, in the place of an offer for each of them.
+
+    Args:
+        layers: the weights' names.
+        technique: what makes it.
+        edits: what would be done.
+        size_bytes: of all these weights afterwards.
+        macs: multiply-accumulates of the layers for one sample afterwards.
+        predicted_nats: the sum of `1/2 tr(G dW A dW^T)` over the layers.
+        nats: the same, corrected by what was measured on this model.
+        measured_nats: KL(original || changed) with this change alone, where it was measured.
+    """
+
+    layers: tuple[str, ...]
+    technique: AcrossDepth
+    edits: tuple[Edit, ...]
+    size_bytes: int
+    macs: float
+    predicted_nats: float
+    nats: float
+    measured_nats: float | None = None
+
+    @property
+    def layer(self) -> str:
+        """The weights' names in one word."""
+        return " + ".join(self.layers)
+
+    @property
+    def name(self) -> str:
+        """The technique's name."""
+        return type(self.technique).__name__
+
+    @property
+    def level(self) -> str:
+        """What becomes of the layers, in words."""
+        return f"one tensor for {len(self.layers)} layers"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PriceList:
     """Every offer for every layer of one model.
 
@@ -62,6 +104,7 @@ class PriceList:
         other_bytes: of all parameters and buffers that have no offers.
         other_macs: multiply-accumulates for one sample that belong to none of the layers.
         notes: what the user should know.
+        joint: offers for several of the layers together.
 
     Guarantees:
         Every layer has an offer that leaves it as it is, at no nats.
@@ -71,6 +114,12 @@ class PriceList:
     other_bytes: int
     other_macs: float
     notes: tuple[str, ...] = ()
+    joint: tuple[JointOffer, ...] = ()
+
+    @property
+    def all(self) -> tuple[Offer | JointOffer, ...]:
+        """Those for single layers, then those for several."""
+        return (*self.offers, *self.joint)
 
     @property
     def layers(self) -> Mapping[str, tuple[Offer, ...]]:
@@ -90,13 +139,17 @@ class PriceList:
         """Multiply-accumulates of one sample as it is."""
         return self.other_macs + sum(found[0].macs for found in self.layers.values())
 
-    def among(self, techniques: Collection[Technique]) -> PriceList:
+    def among(self, techniques: Collection[Technique | AcrossDepth]) -> PriceList:
         """Returns the offers of some techniques only; every layer as it is stays among them."""
-        return replace(self, offers=tuple(o for o in self.offers if o.technique is None or o.technique in techniques))
+        return replace(
+            self,
+            offers=tuple(o for o in self.offers if o.technique is None or o.technique in techniques),
+            joint=tuple(o for o in self.joint if o.technique in techniques),
+        )
 
     def rows(self) -> Iterator[dict[str, str | float | None]]:
         """Yields one JSON object an offer."""
-        for offer in self.offers:
+        for offer in self.all:
             yield {
                 "layer": offer.layer,
                 "technique": offer.name,
@@ -110,7 +163,7 @@ class PriceList:
 
     def __str__(self) -> str:
         heads = ("layer", "level", "bytes", "MACs", "nats", "measured")
-        table = [heads, *(_cells(offer) for offer in self.offers)]
+        table = [heads, *(_cells(offer) for offer in self.all)]
         widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
         lines = [
             "  ".join(
@@ -124,30 +177,38 @@ class PriceList:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Choice:
-    """One offer for each layer.
+    """One offer for each layer, or for several of them together.
 
     Args:
-        offers: one a layer.
+        offers: one a layer, but for those of joint offers.
         size_bytes: of all parameters and buffers.
         macs: multiply-accumulates for one sample.
         nats: the sum of what the offers cost.
+        joint: offers for several layers.
     """
 
     offers: tuple[Offer, ...]
     size_bytes: int
     macs: float
     nats: float
+    joint: tuple[JointOffer, ...] = ()
+
+    @property
+    def all(self) -> tuple[Offer | JointOffer, ...]:
+        """Those of single layers, then those of several."""
+        return (*self.offers, *self.joint)
 
     @property
     def plan(self) -> Plan:
         """The edits."""
-        return Plan.of(offer.edit for offer in self.offers if offer.edit is not None)
+        alone = [offer.edit for offer in self.offers if offer.edit is not None]
+        return Plan.of([*alone, *(edit for offer in self.joint for edit in offer.edits)])
 
     def __str__(self) -> str:
         head = f"{self.size_bytes:,} bytes, {self.macs:,.0f} MACs, {self.nats:.3g} nats"
-        return "\n".join([head, *(f"  {offer.layer}: {offer.level}" for offer in self.offers)])
+        return "\n".join([head, *(f"  {offer.layer}: {offer.level}" for offer in self.all)])
 
 
-def _cells(offer: Offer) -> tuple[str, ...]:
+def _cells(offer: Offer | JointOffer) -> tuple[str, ...]:
     measured = "" if offer.measured_nats is None else f"{offer.measured_nats:.2e}"
     return offer.layer, offer.level, f"{offer.size_bytes:,}", f"{offer.macs:,.0f}", f"{offer.nats:.2e}", measured

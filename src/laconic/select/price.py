@@ -7,17 +7,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from laconic.calibrate import Evidence, Layer, calibrate
+from laconic.calibrate import Evidence, LayerEvidence, calibrate
 from laconic.core.edit import Recode, Swap
 from laconic.core.errors import ModelError, UsageError, check_whole
 from laconic.core.task import Task
 from laconic.factorize import Factorization, Level
 from laconic.factorize.decomposition import is_module
 from laconic.graph import Graph, capture, costs
-from laconic.select.correct import corrected, measured
+from laconic.select.correct import corrected, joint_ones, measured
+from laconic.select.encoded import encoded
 from laconic.select.menu import MENU, Technique
-from laconic.select.offer import Offer, PriceList
+from laconic.select.offer import JointOffer, Offer, PriceList
 from laconic.select.yardstick import Yardstick
+from laconic.share import AcrossDepth
+from laconic.solve import nats_of
 
 RANKS = 8
 """So many ranks of each layer are offered, evenly over its sizes."""
@@ -27,7 +30,7 @@ def price(
     model: nn.Module,
     task: Task,
     *,
-    techniques: Sequence[Technique] | None = None,
+    techniques: Sequence[Technique | AcrossDepth] | None = None,
     evidence: Evidence | None = None,
     measure: int = 32,
     samples: int = 256,
@@ -66,6 +69,7 @@ def price(
     if all(use.gradient_sum is None for use in evidence.uses):
         raise UsageError("price: the evidence holds no gradients; expected some. Use calibrate(..., gradients=True).")
     techniques = MENU if techniques is None else techniques
+    alone = [technique for technique in techniques if not isinstance(technique, AcrossDepth)]
     macs = costs(graph or _captured(model, task)).macs_by_parameter
     tensors = dict(model.named_parameters())
     offers: list[Offer] = []
@@ -78,7 +82,7 @@ def price(
     for name, seen in reached.items():
         if progress is not None:
             progress(done, total, name)
-        offers += _offers(model, tensors[name], seen.layer, evidence, float(macs.get(name, 0)), techniques)
+        offers += _offers(model, tensors[name], seen.remembering(), evidence, float(macs.get(name, 0)), alone)
         done += tensors[name].numel()
     if not offers:
         raise ModelError(
@@ -86,53 +90,70 @@ def price(
         )
     yardstick = Yardstick.of(model, task, samples=samples, skip=evidence.samples) if measure else None
     points = measured(model, offers, measure, yardstick) if yardstick else {}
+    joint = [
+        offer
+        for technique in techniques
+        if isinstance(technique, AcrossDepth)
+        for offer in _together(model, evidence, macs, technique)
+    ]
     priced = {offer.layer for offer in offers}
     return PriceList(
         offers=tuple(corrected(offers, points)),
         other_bytes=sum(_bytes(t) for n, t in _tensors(model).items() if n not in priced),
         other_macs=float(sum(n for name, n in macs.items() if name not in priced)),
         notes=tuple(_notes(evidence, priced, tensors)),
+        joint=joint_ones(model, joint, measure, yardstick) if yardstick else tuple(joint),
     )
 
 
 def _offers(
-    model: nn.Module, weight: Tensor, layer: Layer, evidence: Evidence, macs: float, techniques: Sequence[Technique]
+    model: nn.Module,
+    weight: Tensor,
+    seen: LayerEvidence,
+    evidence: Evidence,
+    macs: float,
+    techniques: Sequence[Technique],
 ) -> Iterator[Offer]:
-    name = layer.parameter
+    layer, whole = seen.layer, weight.detach().cpu()
     yield Offer(
-        layer=name, technique=None, edit=None, size_bytes=_bytes(weight), macs=macs, predicted_nats=0.0, nats=0.0
+        layer=layer.parameter,
+        technique=None,
+        edit=None,
+        size_bytes=_bytes(weight),
+        macs=macs,
+        predicted_nats=0.0,
+        nats=0.0,
     )
-    for technique in techniques:
-        if isinstance(technique, Factorization):
-            yield from _factorized(model, weight, layer, evidence, macs, technique)
-            continue
-        try:
-            coding = technique.encode(weight, layer, evidence.layers[name])
-        except UsageError:
-            continue  # It does not go together with this layer, as a codebook that would be larger than the weight.
+    others = [use for use in evidence.uses if use.layer.parameter == layer.parameter and use.layer != layer]
+    for technique, coding in encoded(weight, seen, [one for one in techniques if not isinstance(one, Factorization)]):
         if coding.size_bytes >= _bytes(weight):
             continue
-        nats = evidence.nats(name, coding.decode() - weight.detach().cpu())
+        delta = coding.decode() - whole
+        nats = nats_of(seen, delta) + sum(use.nats(delta) for use in others)
         yield Offer(
-            layer=name,
+            layer=layer.parameter,
             technique=technique,
-            edit=Recode(name, coding),
+            edit=Recode(layer.parameter, coding),
             size_bytes=coding.size_bytes,
             macs=macs,
             predicted_nats=nats,
             nats=nats,
         )
+    for technique in techniques:
+        if isinstance(technique, Factorization):
+            yield from _factorized(model, weight, seen, evidence, macs, technique)
 
 
 def _factorized(
-    model: nn.Module, weight: Tensor, layer: Layer, evidence: Evidence, macs: float, technique: Factorization
+    model: nn.Module, weight: Tensor, seen: LayerEvidence, evidence: Evidence, macs: float, technique: Factorization
 ) -> Iterator[Offer]:
+    layer = seen.layer
     path = layer.parameter.removesuffix(".weight")
     module: Any = dict(model.named_modules()).get(path)
     uses = sum(use.layer.parameter == layer.parameter for use in evidence.uses)
     if module is None or not is_module(module) or module.weight is not weight or uses > 1:
         return
-    found = technique.decompose(module, layer, evidence.layers[layer.parameter])
+    found = technique.decompose(module, layer, seen)
     for level in _spread(found.levels if found else ()):
         assert found is not None
         yield Offer(
@@ -143,6 +164,26 @@ def _factorized(
             macs=macs * level.macs / weight.numel(),
             predicted_nats=level.error,
             nats=level.error,
+        )
+
+
+def _together(
+    model: nn.Module, evidence: Evidence, macs: Mapping[str, float], technique: AcrossDepth
+) -> Iterator[JointOffer]:
+    tensors = dict(model.named_parameters())
+    for join in technique.joins(model, evidence):
+        recode = join.edits[0]
+        assert isinstance(recode, Recode)
+        shared = recode.coding.decode()
+        nats = sum(evidence.nats(name, shared - tensors[name].detach().cpu()) for name in join.parameters)
+        yield JointOffer(
+            layers=join.parameters,
+            technique=technique,
+            edits=join.edits,
+            size_bytes=recode.coding.size_bytes,
+            macs=sum(float(macs.get(name, 0)) for name in join.parameters),
+            predicted_nats=nats,
+            nats=nats,
         )
 
 

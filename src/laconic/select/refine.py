@@ -13,7 +13,7 @@ from laconic.core.budget import Budget
 from laconic.core.errors import invalid
 from laconic.core.plan import Plan
 from laconic.select.allocate import allocate, choice_of
-from laconic.select.offer import Choice, Offer, PriceList
+from laconic.select.offer import Choice, JointOffer, Offer, PriceList
 from laconic.select.yardstick import Yardstick
 
 SPREAD, SHARE = 0.7, 0.5
@@ -77,29 +77,31 @@ def refine(
     also = beside or Plan()
     generator = np.random.default_rng(seed)
     layers = list(prices.layers)
-    known: dict[tuple[Offer, ...], float] = {}
+    known: dict[tuple[Offer | JointOffer, ...], float] = {}
 
     def measured(choice: Choice) -> float:
-        if choice.offers not in known:
-            known[choice.offers] = yardstick.nats(apply(model, choice.plan + also).eval())
-        return known[choice.offers]
+        if choice.all not in known:
+            known[choice.all] = yardstick.nats(apply(model, choice.plan + also).eval())
+        return known[choice.all]
 
     best = allocate(prices, budget)
     first = measured(best)
     factors = np.zeros(len(layers))
     for _ in range(rounds):
-        if known[best.offers] <= best.nats:
+        if measured(best) <= best.nats:
             break
         moved = factors + generator.normal(0, SPREAD, len(layers)) * (generator.random(len(layers)) < SHARE)
         tried = _at(prices, budget, dict(zip(layers, np.exp(moved).tolist(), strict=True)))
-        if measured(tried) < known[best.offers]:
+        if measured(tried) < measured(best):
             best, factors = tried, moved
-    return Refined(choice=best, nats=known[best.offers], first_nats=first, measured=len(known))
+    return Refined(choice=best, nats=measured(best), first_nats=first, measured=len(known))
 
 
 def _at(prices: PriceList, budget: Budget, factors: dict[str, float]) -> Choice:
     """Allocates by prices that are moved, and returns the choice at the prices as they are."""
-    moved = {id(offer): replace(offer, nats=offer.nats * factors[offer.layer]) for offer in prices.offers}
-    origin = {id(new): offer for offer, new in zip(prices.offers, moved.values(), strict=True)}
-    found = allocate(replace(prices, offers=tuple(moved.values())), budget)
-    return choice_of(prices, [origin[id(offer)] for offer in found.offers])
+    moved = [replace(offer, nats=offer.nats * factors[offer.layer]) for offer in prices.offers]
+    joint = [replace(offer, nats=offer.nats * factors[offer.layers[0]]) for offer in prices.joint]
+    origin = {id(new): offer for offer, new in zip(prices.offers, moved, strict=True)}
+    lots = {id(new): offer for offer, new in zip(prices.joint, joint, strict=True)}
+    found = allocate(replace(prices, offers=tuple(moved), joint=tuple(joint)), budget)
+    return choice_of(prices, [origin[id(offer)] for offer in found.offers], [lots[id(offer)] for offer in found.joint])

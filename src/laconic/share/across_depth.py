@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -29,11 +30,16 @@ class AcrossDepth:
 
     solved by conjugate gradients, `G_k` and `A_k` damped so that it goes nowhere that nothing is known of. What is
     joined next is always the pair of neighbours, each a layer or some that are joined already, that pays least for what
-    it saves. Biases and normalisation stay each layer's own. Layers of a trained network have seldom much in common, so
-    that this is a start for training on rather than an end.
+    it saves. Layers of one role are neighbours: the queries of one block and those of the next, by names that differ in
+    numbers alone; what is the only one of its role may be joined with others like that. Biases and normalisation stay
+    each layer's own. Layers of a trained network have seldom much in common, so that this is a start for training on
+    rather than an end.
+
+    `laconic.price` lists every lot of layers that is met on the way to one tensor for each role, and `allocate` weighs
+    them beside what can be done to single layers.
 
     Args:
-        save: share of the model's parameters to save at least, in (0, 1).
+        save: share of the model's parameters that `edits` saves at least, in (0, 1); price lists have every amount.
         steps: of conjugate gradients for each pair.
         damping: added to the diagonals of `G` and `A`, as a share of their means.
 
@@ -83,23 +89,46 @@ class AcrossDepth:
             )
         wanted = self.save * sum(parameter.numel() for parameter in model.parameters())
         saved = 0.0
+        for joined in self._merging(lots):
+            saved += joined.weight.numel()
+            if saved >= wanted:
+                return tuple(edit for lot in lots for one in lot for edit in one.edits())
+        total = sum(parameter.numel() for parameter in model.parameters())
+        raise invalid("share.AcrossDepth.save", self.save, f"at most {saved / total:.3g} for this model")
+
+    def joins(self, model: nn.Module, evidence: Evidence) -> tuple[Join, ...]:
+        """Returns every lot of layers that is met on the way to one tensor for all that are alike, in that order.
+
+        Args:
+            model: as for `edits`.
+            evidence: likewise.
+
+        Returns:
+            None where no two layers are alike.
+
+        Raises:
+            ModelError: a weight is not finite.
+        """
+        lots = [[_Lot.of(layer) for layer in alike] for alike in _alike(model, evidence, self.damping)]
+        return tuple(
+            Join(parameters=tuple(layer.seen.layer.parameter for layer in lot.layers), edits=tuple(lot.edits()))
+            for lot in self._merging(lots)
+        )
+
+    def _merging(self, lots: list[list[_Lot]]) -> Iterator[_Lot]:
+        """Joins two neighbours, in place, and yields what they are then; again and again until none are left."""
         offers = [[self._joined(*pair) for pair in pairwise(lot)] for lot in lots]
-        while saved < wanted:
-            prices = [
+        while any(offers):
+            _, kind, place = min(
                 ((offer.nats - one.nats - other.nats) / offer.weight.numel(), kind, place)
                 for kind, (lot, joined) in enumerate(zip(lots, offers, strict=True))
                 for place, (offer, (one, other)) in enumerate(zip(joined, pairwise(lot), strict=True))
-            ]
-            if not prices:
-                total = sum(parameter.numel() for parameter in model.parameters())
-                raise invalid("share.AcrossDepth.save", self.save, f"at most {saved / total:.3g} for this model")
-            _, kind, place = min(prices)
+            )
             lot, joined = lots[kind], offers[kind]
             lot[place : place + 2] = [joined.pop(place)]
-            saved += lot[place].weight.numel()
             for beside in {place - 1, place} & set(range(len(joined))):
                 joined[beside] = self._joined(lot[beside], lot[beside + 1])
-        return tuple(edit for lot in lots for one in lot for edit in one.edits())
+            yield lot[place]
 
     def _joined(self, one: _Lot, other: _Lot) -> _Lot:
         """Returns two lots as one, with the tensor that costs them the least."""
@@ -114,6 +143,20 @@ class AcrossDepth:
             steps=self.steps,
         )
         return _Lot(layers, weight)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Join:
+    """Layers that could be one tensor.
+
+    Args:
+        parameters: their weights, in the order in which they run.
+        edits: the tensor, and ties to it.
+    """
+
+    parameters: tuple[str, ...]
+    edits: tuple[Edit, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +215,7 @@ def _alike(model: nn.Module, evidence: Evidence, damping: float) -> list[list[_P
         for parameter in module._parameters.values():
             owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     uses = [use.layer.parameter for use in evidence.uses]
-    found: dict[tuple[object, ...], list[_Priced]] = {}
+    alike: dict[tuple[object, ...], dict[str, list[_Priced]]] = {}
     for name, seen in evidence.layers.items():
         weight, layer = tensors.get(name), seen.layer
         if weight is None or owners[id(weight)] > 1 or uses.count(name) > 1 or layer.kind == "embedding":
@@ -180,10 +223,18 @@ def _alike(model: nn.Module, evidence: Evidence, damping: float) -> list[list[_P
         if seen.gradient_sum is None or not bool(seen.A.any()) or not bool(seen.G.any()):
             continue
         check_codable(weight, name)
-        alike = (layer.kind, layer.shape, layer.groups, layer.transposed)
+        roles = alike.setdefault((layer.kind, layer.shape, layer.groups, layer.transposed), {})
         matrix = layer.matrix(weight.detach().cpu().double())
-        found.setdefault(alike, []).append(_Priced(seen, matrix, _damped(seen.A, damping), _damped(seen.G, damping)))
-    return [lot for lot in found.values() if len(lot) > 1 and lot[0].matrix.numel() > 0]
+        priced = _Priced(seen, matrix, _damped(seen.A, damping), _damped(seen.G, damping))
+        roles.setdefault(re.sub(r"\d+", "*", name), []).append(priced)
+    lots = [lot for roles in alike.values() for lot in _lots(roles.values())]
+    return [lot for lot in lots if len(lot) > 1 and lot[0].matrix.numel() > 0]
+
+
+def _lots(roles: Iterable[list[_Priced]]) -> list[list[_Priced]]:
+    """Returns layers role by role, those that are the only ones of theirs together."""
+    roles = list(roles)
+    return [*(role for role in roles if len(role) > 1), [role[0] for role in roles if len(role) == 1]]
 
 
 def _damped(moment: Tensor, damping: float) -> Tensor:
