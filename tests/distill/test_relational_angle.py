@@ -1,10 +1,14 @@
+from itertools import permutations
+
 import pytest
+import torch
 from distill_samples import distance, randn, rotation
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, smooth_l1_loss
 
-from laconic.distill import RelationalAngle
+from laconic.distill import Pair, RelationalAngle
 
 
 def cosines(features: Tensor) -> list[float]:
@@ -41,3 +45,17 @@ def test_rotation_shift_and_factor_change_nothing() -> None:
     student, teacher = randn(5, 4).double(), randn(5, 4, seed=1)
     moved = 7 * student @ rotation(4) + 3
     assert distance(RelationalAngle(), moved, teacher) == pytest.approx(distance(RelationalAngle(), student, teacher))
+
+
+def test_more_features_than_samples_are_compared_in_the_span_of_the_samples() -> None:
+    def loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        total, count = torch.zeros((), dtype=torch.float64), 0
+        for i, j, k in permutations(range(len(student)), 3):
+            ours, theirs = (cosine_similarity(x[i] - x[j], x[k] - x[j], dim=0) for x in (student, teacher))
+            total, count = total + smooth_l1_loss(ours, theirs), count + 1
+        return total / count
+
+    student, teacher = randn(5, 40).double().requires_grad_(), randn(5, 30, seed=1).double()
+    found, expected = RelationalAngle().distance(Pair(student=student, teacher=teacher)), loss(student, teacher)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, student), torch.autograd.grad(expected, student))

@@ -20,7 +20,7 @@ class RelationalAngle(FeatureLoss):
 
     `a_ijk(F)` is the cosine of the angle at `F_j` between `F_i` and `F_k`, for three different samples; Huber's loss is
     `x^2 / 2` up to 1, then `|x| - 1/2`. Features are flattened; layers of any shape can be matched. A batch of two has
-    no angles: 0. Memory grows with the cube of the batch, and with its square times the features.
+    no angles: 0. Time and memory grow with the cube of the batch; more features than samples cost no more.
 
     Guarantees:
         The distance of equal features is 0, and so is its gradient.
@@ -46,5 +46,19 @@ class RelationalAngle(FeatureLoss):
 
 def _cosines(rows: Tensor) -> Tensor:
     """Returns `[samples, samples, samples]`: at the first, between the second and the third."""
-    directions = unit(rows[None, :, :] - rows[:, None, :])
+    few = _in_their_span(rows)
+    directions = unit(few[None, :, :] - few[:, None, :])
     return directions @ directions.mT
+
+
+def _in_their_span(rows: Tensor) -> Tensor:
+    """Returns samples in as many dimensions as there are samples at most; all angles and their gradients stay.
+
+    Whatever depends on inner products alone changes to first order only with what lies in the span of the samples, so
+    that the basis needs no gradient.
+    """
+    if rows.shape[1] <= len(rows):
+        return rows
+    centred = rows - rows.mean(0)
+    basis: Tensor = torch.linalg.qr(centred.detach().T).Q
+    return centred @ basis
