@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar, final
+from typing import Any, Self, TypeVar, cast, final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from laconic.calibrate.histogram import Histogram
 from laconic.calibrate.layer import Layer, preferred
 from laconic.core.errors import ArtifactError, UsageError, invalid
 from laconic.core.files import read_tensors, write_tensors
+
+T = TypeVar("T")
 
 
 @final
@@ -48,6 +50,7 @@ class LayerEvidence:
     gradient_sum: Tensor | None
     positions: Tensor
     predictions: int
+    _known: dict[str, tuple[Hashable, object]] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         groups, outputs, inputs = self.layer.matrix_shape
@@ -70,6 +73,28 @@ class LayerEvidence:
             UsageError: no gradients were gathered.
         """
         return self._gradient_sum / self._positions(self._gradient_sum.dim())
+
+    def remembering(self) -> Self:
+        """Returns the same evidence, which keeps what is worked out `once`, for those who ask next."""
+        found = replace(self)
+        object.__setattr__(found, "_known", {})
+        return found
+
+    def once(self, name: str, settings: Hashable, make: Callable[[], T]) -> T:
+        """Returns what is made from this evidence: where it remembers, what was made last, unless settings differ.
+
+        Args:
+            name: of what is made; one of each name is kept, since of a wide layer a single one takes much memory.
+            settings: what it depends on beside the evidence.
+            make: makes it; whoever gets it leaves it as it is.
+        """
+        if self._known is None:
+            return make()
+        held = self._known.get(name)
+        if held is None or held[0] != settings:
+            self._known.pop(name, None)  # Two of them are never held at once.
+            held = self._known[name] = (settings, make())
+        return cast(T, held[1])
 
     def nats(self, delta: Tensor) -> float:
         """Returns the estimate `1/2 tr(G dW A dW^T)` of KL(original || changed) per prediction, in nats.

@@ -114,9 +114,16 @@ def leading(matrix: Tensor, second: Tensor | None, rank: int) -> tuple[Tensor, T
 
 
 def _directions(matrix: Tensor, second: Tensor | None) -> Tensor:
-    """Returns the left singular vectors of `W A^(1/2)`, of `W` itself where there is no `A`."""
+    """Returns the left singular vectors of `W A^(1/2)`, of `W` itself where there is no `A`.
+
+    They are the eigenvectors of `W A W^T`, which is the smaller problem where a layer has no more outputs than inputs.
+    """
     if second is None:
         rooted = matrix
+    elif second.dim() == 3 and matrix.shape[1] <= matrix.shape[2]:
+        answers = matrix @ second @ matrix.mT
+        ascending: Tensor = torch.linalg.eigh((answers + answers.mT) / 2).eigenvectors
+        return ascending.flip(2)
     elif second.dim() == 2:
         rooted = matrix * second.clamp_min(0).sqrt()[:, None, :]
     else:

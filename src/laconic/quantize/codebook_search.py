@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,10 +12,21 @@ from laconic.calibrate import Layer, LayerEvidence
 from laconic.core.blocks import Blocks
 from laconic.core.codings import Codebook
 from laconic.core.nearest import nearest_words
-from laconic.solve import InputMetric, compensate_vectors, conjugate_gradients, in_vectors, refine_vectors
+from laconic.solve import (
+    InputMetric,
+    Rule,
+    compensate,
+    compensate_vectors,
+    conjugate_gradients,
+    halfway_inputs,
+    metric_of,
+    refine,
+    refine_vectors,
+)
 
 HALF = torch.finfo(torch.float16)
 FIT_STEPS = 3  # Each costs a product with the second moment.
+ENOUGH = 2**17  # Weights to fit words to: some hundred numbers to each.
 
 
 def compensated(
@@ -45,7 +55,7 @@ def compensated(
         The better one of what was found and the plain one, at the layer's output. The plain one where vectors are no
         consecutive inputs of one output, as in a transposed convolution.
     """
-    layer, moment, weight = evidence.layer, evidence.A, weight.detach().cpu().float()
+    layer, weight = evidence.layer, weight.detach().cpu().float()
     places, share = _places(layer, plain.vectors), shares(layer, evidence)
     if places is None:
         return plain
@@ -56,10 +66,10 @@ def compensated(
         search.again()
     search.refit()
     found = search.coding(plain)
-    moment, size = moment.float(), weight.abs().max().clamp_min(HALF.tiny)
+    passed, size = halfway_inputs(evidence), weight.abs().max().clamp_min(HALF.tiny)
     held = [coding.decode() if kept is None else coding.decode() * kept for coding in (plain, found)]
     changes = [layer.matrix((values - weight) / size) for values in held]
-    errors = [float(((change @ moment * change).sum(2) * share).sum()) for change in changes]
+    errors = [float(((passed(change) * change).sum(2) * share).sum()) for change in changes]
     return found if errors[1] < errors[0] else plain
 
 
@@ -103,11 +113,9 @@ class _Search:
         kept: Tensor | None,
     ) -> _Search:
         """Lays everything out in the metric's order."""
-        moment, layer = evidence.A, evidence.layer
-        length = plain.vectors.length
-        missing = -moment.shape[1] % length
-        padded = functional.pad(moment, (0, missing, 0, missing))
-        metric = InputMetric.of(padded, damping=damping, order=in_vectors(padded, length))
+        layer, length = evidence.layer, plain.vectors.length
+        metric = metric_of(evidence, damping=damping, width=length)
+        missing = metric.order.shape[1] - layer.matrix_shape[2]
         order = metric.order[:, ::length] // length
         arranged = places.mT.gather(1, order[:, :, None].expand(-1, -1, places.shape[1]))
         channels = places[:, :, 0] // (plain.vectors.count // plain.vectors.channels)
@@ -134,19 +142,44 @@ class _Search:
 
     def first(self) -> None:
         """Chooses all words, errors passed on."""
-        self.projected = compensate_vectors(self.target, self.metric, self._choose, width=self._length)
+        if self._of_numbers:
+            self.projected = compensate(self.target, self.metric, self._numbers())
+        else:
+            self.projected = compensate_vectors(self.target, self.metric, self._choose, width=self._length)
 
     def again(self) -> None:
         """Chooses each word anew, all others as they are."""
-        self.projected = refine_vectors(self.target, self._built(), self.metric, self._choose, width=self._length)
+        if self._of_numbers:
+            self.projected = refine(self.target, self._built(), self.metric, self._numbers())
+        else:
+            self.projected = refine_vectors(self.target, self._built(), self.metric, self._choose, width=self._length)
+
+    @property
+    def _of_numbers(self) -> bool:
+        return self._length == 1 and len(self.books) == 1
+
+    def _numbers(self) -> Rule:
+        """The rule for words of one element: the nearest number, found among sorted ones."""
+        self.books = self.books.sort(2).values
+        words = self.books[0, :, :, 0]
+        middles = ((words[:, 1:].double() + words[:, :-1].double()) / 2).float()
+        single = len(words) == 1
+        own = middles[0] if single else middles[self.table]
+
+        def nearest(wanted: Tensor, place: int) -> Tensor:
+            values = wanted / self.scale
+            found = torch.bucketize(values, own) if single else torch.searchsorted(own, values[:, :, None])[:, :, 0]
+            self.codes[0, :, place] = found
+            chosen = (words[0][found] if single else words[self.table, found]) * self.scale
+            return chosen if self.there is None else chosen * self.there[:, place]
+
+        return nearest
 
     def _choose(self, wanted: Tensor, place: int, pull: Tensor) -> Tensor:
         """The rule: words nearest in the metric's sense; notes their codes."""
         values = (wanted / self.scale[:, None]).mT
         there = None if self.there is None else self.there[:, place : place + self._length]
-        if self._length == 1 and len(self.books) == 1:
-            codes = self._nearest_numbers(values)
-        elif there is None:
+        if there is None:
             codes = nearest_words(values @ pull, self.books @ pull)
         else:
             books = self.books.expand(-1, len(values), -1, -1)
@@ -158,27 +191,34 @@ class _Search:
         chosen = (total * self.scale[:, :, None]).mT
         return chosen if there is None else chosen * there
 
-    def _nearest_numbers(self, values: Tensor) -> Tensor:
-        if self.books.shape[1] == 1:
-            return nearest_words(values.reshape(1, -1, 1), self.books).view(1, *values.shape[:2])
-        own = self.books[:, self.table.flatten()]
-        return nearest_words(values.reshape(-1, 1, 1), own).view(1, *values.shape[:2])
-
     def refit(self) -> None:
-        """Moves the words to where the error is least, codes as they are."""
-        moment = self.metric.single
-        curvature = moment.diagonal(dim1=1, dim2=2)[:, :, None] * self.scale[:, None]  # `_gathered` leaves out the rest
+        """Moves the words to where the error is least, codes as they are; many weights are sampled."""
+        part, moment = self._sample(), self.metric.single
+        curvature = moment.diagonal(dim1=1, dim2=2)[:, :, None] * part.scale[:, None]  # `_gathered` leaves out the rest
         self.books = conjugate_gradients(
-            lambda books: self._gathered(moment @ self._built(books)),
-            self._gathered(self._pulled),
+            lambda books: part._gathered(moment @ part._built(books)),
+            part._gathered(moment @ part.target),
             self.books,
-            self._gathered(curvature.expand_as(self.target)),
+            part._gathered(curvature.expand_as(part.target)),
             steps=FIT_STEPS,
         )
 
-    @cached_property
-    def _pulled(self) -> Tensor:
-        return self.metric.single @ self.target
+    def _sample(self) -> _Search:
+        """Returns some of the outputs, evenly spread, where they are many and share one table."""
+        step = 1 if self.books.shape[1] > 1 else max(1, self.target.numel() // ENOUGH)
+        if step == 1:
+            return self
+        some = slice(None, None, step)
+        return replace(
+            self,
+            target=self.target[:, :, some],
+            places=self.places[:, :, some],
+            scale=self.scale[:, some],
+            share=self.share[:, some],
+            table=self.table[:, some],
+            codes=self.codes[..., some],
+            there=None if self.there is None else self.there[:, :, some],
+        )
 
     @property
     def _words(self) -> Tensor:

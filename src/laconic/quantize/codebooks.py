@@ -19,7 +19,7 @@ from laconic.core.sound import check_codable
 from laconic.quantize.clusters import number_words, vector_words
 from laconic.quantize.codebook_search import compensated, relative, shares, stored
 
-MOST_NUMBERS = 2**18  # Of which words are learnt.
+MOST_NUMBERS = 2**16  # Of which words are learnt.
 VECTORS_A_WORD = 64
 
 

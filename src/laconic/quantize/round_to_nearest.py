@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -17,7 +16,7 @@ from laconic.core.errors import check_whole, invalid
 from laconic.core.scales import short
 from laconic.core.sound import check_codable
 from laconic.quantize.ranges import Error, LeastError, Range
-from laconic.solve import through
+from laconic.solve import Product, through_inputs
 
 
 @final
@@ -70,14 +69,14 @@ class RoundToNearest:
             ModelError: the weight holds NaN or infinity.
         """
         seen = reached(evidence)
-        return self.rounded(weight, layer, None if seen is None else seen.A)
+        return self.rounded(weight, layer, None if seen is None else through_inputs(seen))
 
-    def rounded(self, weight: Tensor, layer: Layer, moment: Tensor | None) -> AffineGrid:
-        """Does what `encode` does, given the second moment of the layer's inputs."""
+    def rounded(self, weight: Tensor, layer: Layer, passed: Product | None) -> AffineGrid:
+        """Does what `encode` does, given the product with the second moment of the layer's inputs."""
         check_codable(weight, layer.parameter)
         weight = weight.detach().float()
         blocks = self.blocks(layer)
-        error = weighed(blocks, layer, through(moment)) if self.weigh and moment is not None else squared
+        error = weighed(blocks, layer, passed) if self.weigh and passed is not None else squared
         steps = self.range.choose(
             blocks.split(weight), blocks.split(torch.ones_like(weight)), error, bits=self.bits, symmetric=self.symmetric
         )
@@ -99,7 +98,7 @@ def squared(delta: Tensor) -> Tensor:
     return delta.square().sum(1)
 
 
-def weighed(blocks: Blocks, layer: Layer, passed: Callable[[Tensor], Tensor]) -> Error:
+def weighed(blocks: Blocks, layer: Layer, passed: Product) -> Error:
     """Returns the error at a layer's output, `tr(dW A dW^T)`, shared out among the blocks.
 
     An element's share is `(dW A)_ij dW_ij`; shares sum to the whole, whatever the blocks are.

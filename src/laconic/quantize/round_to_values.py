@@ -19,7 +19,7 @@ from laconic.core.sound import check_codable
 from laconic.quantize.ranges import Error
 from laconic.quantize.round_to_nearest import RoundToNearest, squared, weighed
 from laconic.quantize.view import SMALLEST, View, best, fitted
-from laconic.solve import InputMetric, Rule, compensate, refine, through
+from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine, through_inputs
 
 FEW = 8  # With so few values it matters where the largest lies, and a single weight's nearest value says little.
 HALF = torch.finfo(torch.float16)
@@ -97,16 +97,16 @@ class RoundToValues:
     def _found(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None, kept: Tensor | None) -> ValueGrid:
         blocks = RoundToNearest(per=self.per).blocks(layer)
         seen = reached(evidence)
-        moment = None if seen is None else seen.A
-        error = squared if moment is None else weighed(blocks, layer, through(moment))
+        error = squared if seen is None else weighed(blocks, layer, through_inputs(seen))
         plain = self._plain(weight, blocks, error, torch.ones(()) if kept is None else blocks.split(kept.float()))
-        if moment is None or moment.dim() == 2 or not self.compensate:
+        if seen is None or seen.input_sum.dim() == 2 or not self.compensate:
             return plain
-        view = View(layer, blocks, InputMetric.of(moment, damping=self.damping))
+        view = View(layer, blocks, metric_of(seen, damping=self.damping))
         starts = [self._stored(plain.steps * stretch, plain.scale.dtype) for stretch in self._stretches]
         free = None if kept is None else view.arrange(kept.float())
         found = [self._searched(view, weight, replace(plain, scale=start), free) for start in starts]
-        return best(plain, found, weight, layer, moment, kept)
+        pairs = [(each.scale, each.decode()) for each in found]
+        return best(plain, pairs, weight, layer, halfway_inputs(seen), kept)
 
     def edit(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None = None) -> Recode:
         """Returns `encode` as an edit of the layer's parameter."""

@@ -13,7 +13,7 @@ from laconic.calibrate import Layer
 from laconic.core.blocks import Blocks
 from laconic.core.codings import AffineGrid, ValueGrid
 from laconic.quantize.round_to_nearest import weighed
-from laconic.solve import InputMetric, halfway
+from laconic.solve import InputMetric, Product
 
 SMALLEST = 1e-25  # A scale below this would overflow when divided by.
 Grid = TypeVar("Grid", AffineGrid, ValueGrid)
@@ -37,18 +37,18 @@ class View(NamedTuple):
     def spread(self, values: Tensor) -> Tensor:
         """To every element its block's value: `[blocks.count]` to arranged, a view where outputs are the blocks."""
         groups, outputs, inputs = self.layer.matrix_shape
-        if self._by_output:
+        if self.by_output:
             return values.reshape(groups, 1, outputs).expand(groups, inputs, outputs)
         return self.arrange(self.blocks.join(values[:, None].expand(-1, self.blocks.length)))
 
     def total(self, arranged: Tensor) -> Tensor:
         """The sum over each block's elements: arranged to `[blocks.count]`."""
-        if self._by_output:
+        if self.by_output:
             return arranged.sum(1).flatten()
         return self.blocks.split(self.restore(arranged)).sum(1)
 
     @property
-    def _by_output(self) -> bool:
+    def by_output(self) -> bool:
         """Whether each output of each group is a block: then it has one value, whatever the order of inputs."""
         groups, outputs, _ = self.layer.matrix_shape
         by_channel = self.blocks.axis == self.layer.output_axis and self.blocks.group_size is None
@@ -88,28 +88,33 @@ def _usable(found: Tensor, scale: Tensor) -> Tensor:
 
 
 def best(
-    plain: Grid, found: Iterable[Grid], weight: Tensor, layer: Layer, moment: Tensor, kept: Tensor | None = None
+    plain: Grid,
+    found: Iterable[tuple[Tensor, Tensor]],
+    weight: Tensor,
+    layer: Layer,
+    passed: Product,
+    kept: Tensor | None = None,
 ) -> Grid:
     """Takes each channel from the grid that changes its output least, in doubt from the plain one.
 
     Args:
         plain: the first choice.
-        found: others over the same blocks, their scales stored in the same type.
+        found: scales of others over the same blocks, stored in the same type, and the weight's values on them.
         weight: the original.
         layer: whose weight it is.
-        moment: second moment of its inputs, `[groups, inputs, inputs]`.
+        passed: as of `halfway`.
         kept: where the grid's values count, bool of the weight's shape; None: everywhere.
     """
     channels = Blocks(shape=plain.shape, axis=plain.blocks.axis)
-    error = weighed(channels, layer, halfway(moment))
+    error = weighed(channels, layer, passed)
     original, values, scale = channels.split(weight), channels.split(plain.decode()), plain.scale
     there = torch.ones(()) if kept is None else channels.split(kept.float())
     least = error(values * there - original)
-    for grid in found:
-        candidate = channels.split(grid.decode())
+    for other, decoded in found:
+        candidate = channels.split(decoded)
         cost = error(candidate * there - original)
         better = cost < least
         least = torch.where(better, cost, least)
         values = torch.where(better[:, None], candidate, values)
-        scale = torch.where(better.repeat_interleave(len(scale) // len(better)), grid.scale, scale)
+        scale = torch.where(better.repeat_interleave(len(scale) // len(better)), other, scale)
     return replace(plain, scale=scale).encode(channels.join(values))

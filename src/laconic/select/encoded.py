@@ -30,30 +30,29 @@ def encoded(weight: Tensor, seen: LayerEvidence, techniques: Sequence[Encoder]) 
     Raises:
         ModelError: the weight holds NaN or infinity.
     """
-    layer, masks = seen.layer, dict[Encoder, Sparse]()
+    masks: dict[Encoder, Sparse] = {}
     for _, group in groupby(techniques, key=_alike):
         alike = list(group)
+        grids = [one for one in alike if isinstance(one, CompensatedRounding)]
         try:
-            if isinstance(alike[0], CompensatedRounding):
-                grids = [one for one in alike if isinstance(one, CompensatedRounding)]
-                yield from zip(alike, rounded_together(grids, weight, layer, seen), strict=True)
-                continue
-            for technique in alike:
+            if grids:
+                yield from zip(alike, rounded_together(grids, weight, seen.layer, seen), strict=True)
+            for technique in [] if grids else alike:
                 yield technique, _coded(technique, weight, seen, masks)
         except UsageError:
             continue  # It does not go together with this layer, as a codebook that would be larger than the weight.
 
 
 def _coded(technique: Encoder, weight: Tensor, seen: LayerEvidence, masks: dict[Encoder, Sparse]) -> Coding:
-    if isinstance(technique, MaskThen):
-        known = replace(technique.mask, half=False)  # What is coded afterwards may have been rounded to half precision.
-        if known not in masks:
-            masks[known] = technique.mask.encode(weight, seen.layer, seen)
-        return technique.within(masks[known], seen.layer, seen)
-    found = technique.encode(weight, seen.layer, seen)
-    if isinstance(technique, CompensatedSparsity) and isinstance(found, Sparse):
-        masks[replace(technique, half=False)] = found
-    return found
+    inner = technique.mask if isinstance(technique, MaskThen) else technique
+    if not isinstance(inner, CompensatedSparsity):
+        return technique.encode(weight, seen.layer, seen)
+    # Whether what is left is rounded to half precision does not matter to what codes it.
+    known = replace(inner, half=False)
+    if known not in masks or not isinstance(technique, MaskThen):
+        masks[known] = inner.encode(weight, seen.layer, seen)
+    found = masks[known]
+    return technique.within(found, seen.layer, seen) if isinstance(technique, MaskThen) else found
 
 
 def _alike(technique: Encoder) -> Encoder:

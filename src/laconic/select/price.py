@@ -125,14 +125,15 @@ def _offers(
         nats=0.0,
     )
     others = [use for use in evidence.uses if use.layer.parameter == layer.parameter and use.layer != layer]
-    for technique, coding in encoded(weight, seen, [one for one in techniques if not isinstance(one, Factorization)]):
+    encoders = [technique for technique in techniques if not isinstance(technique, Factorization)]
+    for encoder, coding in encoded(weight, seen, encoders):
         if coding.size_bytes >= _bytes(weight):
             continue
         delta = coding.decode() - whole
         nats = nats_of(seen, delta) + sum(use.nats(delta) for use in others)
         yield Offer(
             layer=layer.parameter,
-            technique=technique,
+            technique=encoder,
             edit=Recode(layer.parameter, coding),
             size_bytes=coding.size_bytes,
             macs=macs,

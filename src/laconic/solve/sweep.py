@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from laconic.solve.blockwise import Feedback, ahead_by, around_by
@@ -16,7 +17,7 @@ Rule = Callable[[Tensor, int], Tensor]
 VectorRule = Callable[[Tensor, int, Tensor], Tensor]
 _Step = Callable[[Tensor, int], Tensor]  # likewise, [groups, width, outputs]
 
-BLOCK = 64  # Inputs between which errors are passed on one by one; all others get theirs by matrix products.
+BLOCK, FEW = 128, 16  # Errors are passed on one by one among a few inputs, by matrix products in a block and beyond.
 
 
 def compensate(weight: Tensor, metric: InputMetric, rule: Rule) -> Tensor:
@@ -96,12 +97,35 @@ def _sweep(weight: Tensor, projected: Tensor, feedback: Tensor, step: _Step, wid
     for start in range(0, inputs, block):
         stop = min(start + block, inputs)
         known = slice(0, start if causal else inputs)
-        wanted = weight[:, start:stop] + feedback[:, known, start:stop].mT @ error[:, known]
+        wanted = torch.baddbmm(weight[:, start:stop], feedback[:, known, start:stop].mT, error[:, known])
+        _project(weight, projected, error, feedback, step, wanted, slice(start, stop), width)
+    return projected
+
+
+def _project(
+    weight: Tensor,
+    projected: Tensor,
+    error: Tensor,
+    feedback: Tensor,
+    step: _Step,
+    wanted: Tensor,
+    inputs: slice,
+    width: int,
+) -> None:
+    """Projects some inputs; `wanted` has what all others, and these as they were, ask of them."""
+    small = max(FEW // width, 1) * width
+    for start in range(inputs.start, inputs.stop, small):
+        stop = min(start + small, inputs.stop)
+        before = error[:, start:stop].clone()
         for first in range(start, stop, width):
             last = first + width
-            projected[:, first:last] = step(wanted[:, first - start : last - start], first)
-            fresh = weight[:, first:last] - projected[:, first:last]
+            place = first - inputs.start
+            chosen = projected[:, first:last] = step(wanted[:, place : place + width], first)
+            fresh = torch.sub(weight[:, first:last], chosen, out=error[:, first:last])
             if last < stop:
-                wanted[:, last - start :].baddbmm_(feedback[:, first:last, last:stop].mT, fresh - error[:, first:last])
-            error[:, first:last] = fresh
-    return projected
+                moved = fresh - before[:, first - start : last - start]
+                later = wanted[:, place + width : stop - inputs.start]
+                later.baddbmm_(feedback[:, first:last, last:stop].mT, moved)
+        if stop < inputs.stop:
+            moved = error[:, start:stop] - before
+            wanted[:, stop - inputs.start :].baddbmm_(feedback[:, start:stop, stop : inputs.stop].mT, moved)

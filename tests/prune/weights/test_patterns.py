@@ -17,6 +17,11 @@ def test_any_weight_by_itself_the_least_go() -> None:
     assert SCORES[kept].min() > SCORES[~kept].max()
 
 
+def test_of_equal_scores_the_first_go() -> None:
+    kept = BlockPattern().keep(torch.tensor([[[1.0, 0.0, 1.0], [1.0, 2.0, 1.0]]]), 3)
+    assert kept.int().tolist() == [[[0, 0, 0], [1, 1, 1]]]
+
+
 def test_by_row_each_row_loses_as_many() -> None:
     kept = BlockPattern().keep(SCORES, 60, by_row=True)
     assert (kept.sum(2) == 5).all()

@@ -36,7 +36,10 @@ class MaskThen:
             ModelError: the weight holds NaN or infinity.
         """
         evidence = reached(evidence)
-        masked = self.mask.encode(weight, layer, evidence)
+        return self.within(self.mask.encode(weight, layer, evidence), layer, evidence)
+
+    def within(self, masked: Sparse, layer: Layer, evidence: LayerEvidence | None = None) -> Sparse:
+        """Returns what `encode` returns, given what `mask` makes of the weight."""
         coded = self.then.encode(masked.decode(), layer, evidence)
         # One that keeps zeros by a mask of its own says them again.
         return replace(masked, inner=coded.inner if isinstance(coded, Sparse) else coded)

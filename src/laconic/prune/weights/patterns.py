@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -100,8 +101,7 @@ class BlockPattern(Pattern):
         means = self.means(scores)
         rows = means.reshape(-1, means.shape[2]) if by_row else means.reshape(1, -1)
         # With rows of their own each loses its share, which is rounded up or down to the next whole number.
-        least = rows.argsort(dim=1, stable=True)[:, : round(removed / max(1, len(rows)))]
-        kept = torch.ones_like(rows, dtype=torch.bool).scatter_(1, least, False).reshape(means.shape)
+        kept = ~_least(rows, round(removed / max(1, len(rows)))).reshape(means.shape)
         high, wide = self.block(shape)
         return kept.repeat_interleave(high, 1).repeat_interleave(wide, 2)[:, : shape[1], : shape[2]]
 
@@ -219,3 +219,16 @@ def _sums(scores: Tensor, high: int, wide: int) -> Tensor:
     padded = functional.pad(scores, (0, -columns % wide, 0, -rows % high))
     blocks = padded.reshape(groups, -(-rows // high), high, -(-columns // wide), wide)
     return blocks.sum((2, 4))
+
+
+def _least(rows: Tensor, count: int) -> Tensor:
+    """Returns where the `count` least of each row are, of equal ones the first: bool, like `rows`."""
+    if count <= 0:
+        return torch.zeros_like(rows, dtype=torch.bool)
+    if count >= rows.shape[1]:
+        return torch.ones_like(rows, dtype=torch.bool)
+    place = count - 1
+    last = torch.from_numpy(np.partition(rows.numpy(force=True), place, axis=1)[:, place : place + 1]).to(rows.device)
+    below, level = rows < last, rows == last
+    room = count - below.sum(1, keepdim=True)
+    return below | (level & (level.cumsum(1) <= room))
