@@ -88,6 +88,20 @@ def test_when_no_way_is_left_channels_are_cut_by_as_much_more_as_the_measurement
     assert chosen({"latency": 0.25}, outcome(QUARTER, late, DROP, time=0.5), routes=[QUARTER]) is None
 
 
+def test_time_that_does_not_shrink_with_channels_is_reckoned_with():
+    def late(time):
+        return Miss("latency", time, 0.5)
+
+    first, second = route(0.1, keep=0.75), route(0.1, keep=0.6)
+    limits = {"latency": 0.5}
+    # From the original and 0.75: 0.8 of the time shrinks, so that 0.375 of the channels would take half of the time.
+    found = chosen(limits, outcome(first, late(0.8), time=0.8), routes=[first])
+    assert found == replace(first.proposal, keep=round(0.97 * 0.375, 3))
+    # From both measurements: half of the time shrinks, and 0.3 is as far as one step goes.
+    outcomes = outcome(first, late(0.8), time=0.8), outcome(second, late(0.725), time=0.725)
+    assert chosen(limits, *outcomes, routes=[first, second]) == replace(second.proposal, keep=round(0.97 * 0.3, 3))
+
+
 def test_eight_bits_that_came_out_too_large_are_shared_out_instead():
     large = Miss("size", 270, 260)
     found = chosen({"size": 0.26}, outcome(INTEGERS, large), outcome(FLOATS, large), routes=[INTEGERS, FLOATS])

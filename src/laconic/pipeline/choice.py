@@ -92,7 +92,7 @@ def next_proposal(wanted: Wanted, routes: Sequence[Route], outcomes: Sequence[Ou
     if fitting:
         return min(fitting, key=lambda route: _preference(route, routes, outcomes)).proposal
     if outcomes:
-        again = (_replanned(outcome, wanted) for outcome in sorted(outcomes, key=rank))
+        again = (_replanned(outcome, wanted, outcomes) for outcome in sorted(outcomes, key=rank))
         return next((found for found in again if found is not None and found not in tried), None)
     return min(left, key=lambda route: _distance(route, wanted, routes)).proposal
 
@@ -159,20 +159,46 @@ def _stands(route: Route, routes: Sequence[Route], outcomes: Sequence[Outcome]) 
     return True
 
 
-def _replanned(outcome: Outcome, wanted: Wanted) -> Proposal | None:
+def _replanned(outcome: Outcome, wanted: Wanted, outcomes: Sequence[Outcome]) -> Proposal | None:
     """Returns a proposal set right by what was measured of it, if that is a matter of size or of channels."""
     found = outcome.proposal
     if outcome.missed("drop") or outcome.missed("memory"):
         return None
-    short = [miss for miss in outcome.misses if miss.name in ("latency", "macs")]
+    keeps = []
     if (large := outcome.missed("size")) is not None:
         if found.size is None:
             found = replace(found, size=wanted.size)
         else:
-            short.append(large)
-    if short:
-        found = replace(found, keep=round(CAREFUL * found.keep * min(m.bound / m.measured for m in short), 3))
+            keeps.append(found.keep * large.bound / large.measured)
+    if (many := outcome.missed("macs")) is not None:
+        keeps.append(found.keep * many.bound / many.measured)
+    if (late := outcome.missed("latency")) is not None:
+        keeps.append(_quick_enough(outcome, late, outcomes))
+    if keeps:
+        found = replace(found, keep=round(CAREFUL * min(keeps), 3))
     return None if found.keep < FEWEST else found
+
+
+def _quick_enough(outcome: Outcome, late: Miss, outcomes: Sequence[Outcome]) -> float:
+    """Returns what to keep so that a limit of time holds.
+
+    Part of the time does not shrink with channels. So it is read off the line through this measurement and that of the
+    next slower one of its kind (for floats, the original is one); but no more than half is cut at once. Without
+    another, all of the time is taken to shrink.
+    """
+    keep, time = outcome.proposal.keep, outcome.time or 1.0
+    bound = time * late.bound / late.measured
+    alike = [
+        (one.proposal.keep, one.time)
+        for one in outcomes
+        if one.time is not None and one.proposal.activations == outcome.proposal.activations
+    ]
+    known = alike if outcome.proposal.activations else [*alike, (1.0, 1.0)]
+    slower = [point for point in known if point[0] > keep and point[1] > time]
+    if not slower:
+        return keep * bound / time
+    more, longer = min(slower)
+    return max(keep - (time - bound) * (more - keep) / (longer - time), keep / 2)
 
 
 def _smaller(left: Sequence[Route], outcomes: Sequence[Outcome]) -> Proposal | None:
