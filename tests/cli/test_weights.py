@@ -14,7 +14,7 @@ from .conftest import Laconic
 @pytest.mark.parametrize(
     ("command", "options", "said"),
     [
-        ("quantize", ("--bits", 4), "4-bit symmetric grid per channel"),
+        ("quantize", ("--bits", "0.*=8,*=4"), "4-bit symmetric grid per channel"),
         ("quantize", ("--activation-bits", 4, "--activation-per", "token"), "4 bits, the range of each vector"),
         ("quantize", ("--bits", 3, "--per", 8, "--in-order"), "3-bit symmetric grid per group of 8"),
         ("sparsify", ("--sparsity", 0.75, "--bits", 3), "% zeros"),
@@ -58,6 +58,10 @@ def test_price_lists_every_offer_and_the_choice_and_writes_nothing(laconic: Laco
     ("arguments", "said"),
     [
         (("quantize", "--bits", 9), "bits: got 9; expected a whole number from 2 to 8"),
+        (
+            ("quantize", "--bits", "0.*=x"),
+            "quantize.bits: got '0.*=x'; expected a whole number from 2 to 8, or",
+        ),
         (("quantize", "--per", "row"), "per: got 'row'"),
         (("quantize", "--activation-bits", 4, "--activation-per", "row"), "per: got 'row'"),
         (("quantize", "--first-bits", 8), "quantize.activation_bits: got None; expected a whole number from 2 to 8"),

@@ -5,6 +5,7 @@ from torch import nn
 from laconic.calibrate import calibrate, layers
 from laconic.core.activation_grids import ChannelGrid
 from laconic.core.apply import apply
+from laconic.core.codings import AffineGrid
 from laconic.core.edit import RoundActivation
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.task import Task
@@ -96,3 +97,19 @@ def test_layers_that_nothing_reaches_are_named_and_rounded_to_the_nearest_point(
     weight = dict(model.named_parameters())["2.weight"]
     expected = nearest.encode(weight, next(layer for layer in layers(model) if layer.parameter == "2.weight"))
     assert torch.equal(plan.recodes[1].coding.decode(), expected.decode())
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_bits_by_name_are_those_of_the_first_pattern_and_what_none_names_stays(in_order: bool) -> None:
+    model = network()
+    plan = quantize(model, TASK, bits={"6.*": None, "0.*": 8, "[03].*": 3}, in_order=in_order)
+    bits = {edit.parameter: edit.coding.bits for edit in plan.recodes if isinstance(edit.coding, AffineGrid)}
+    assert bits == {"0.weight": 8, "3.weight": 3}
+    assert torch.equal(apply(model, plan).get_parameter("6.weight"), model.get_parameter("6.weight"))
+
+
+def test_bits_of_names_that_are_not_there_or_outside_their_domain_are_refused_before_anything_runs() -> None:
+    with pytest.raises(UsageError, match=r"^quantize\.bits: got 'head\.\*'; expected a pattern that matches"):
+        quantize(network(), TASK, bits={"head.*": 8, "*": 4})
+    with pytest.raises(UsageError, match=r"bits: got 9; expected a whole number from 2 to 8"):
+        quantize(network(), TASK, bits={"0.*": 9, "*": 4})

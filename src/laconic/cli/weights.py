@@ -33,7 +33,9 @@ def quantize(
     model: ModelName,
     data: DataName,
     weights: Weights = None,
-    bits: Annotated[int, typer.Option(help="Of each weight, 2 to 8.")] = 8,
+    bits: Annotated[
+        str, typer.Option(help="Of each weight, 2 to 8; or by name, the first match counts: 'head.*=8,*=4'.")
+    ] = "8",
     activation_bits: Annotated[int | None, typer.Option(help="Of what layers read, 2 to 8; none: it stays.")] = None,
     activation_per: Annotated[
         str, typer.Option(help="What shares a range there: tensor (for integer kernels), channel or token.")
@@ -75,7 +77,7 @@ def quantize(
         plan = run(
             network,
             task,
-            bits=bits,
+            bits=_bits(bits),
             activations=activations,
             per=int(per) if per.isdecimal() else per,  # type: ignore[arg-type]  # Another word is refused there.
             in_order=in_order,
@@ -203,6 +205,20 @@ def price(
     console.print(str(prices), soft_wrap=True)
     if choice is not None:
         console.print(f"\nFor {budget}: {choice}", soft_wrap=True)
+
+
+def _bits(said: str) -> int | dict[str, int | None]:
+    """Reads a number, or `PATTERN=NUMBER` by commas.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if said.isdecimal():
+        return int(said)
+    found = dict(part.strip().rpartition("=")[::2] for part in said.split(","))
+    if not all(pattern and number.isdecimal() for pattern, number in found.items()):
+        raise invalid("quantize.bits", said, "a whole number from 2 to 8, or PATTERN=NUMBER by commas")
+    return {pattern: int(number) for pattern, number in found.items()}
 
 
 def _factorization(name: str) -> Factorization:
