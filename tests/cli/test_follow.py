@@ -78,6 +78,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "loss": {"EachTeacher": {"loss": "SoftLabels", "by": "confidence"}},
     },
     "freeze": {"freeze": {"0.*": 0.5, "2.bias": [0.25, 0.75]}},
+    "balance": {"loss": ["Labels", "SameLogits"], "balance": ["logits"]},
     "adapt": {
         "loss": ["Labels", {"Weighted": {"loss": "SoftLabels", "schedule": {"OnPlateau": {"factor": 0.5}}}}],
         "match": [{"teacher": "0", "student": "0", "loss": "Contrastive", "schedule": {"ByGap": {"teacher": 1}}}],

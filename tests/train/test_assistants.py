@@ -63,7 +63,7 @@ def test_a_chain_that_stopped_goes_on_with_the_network_it_was_at(tmp_path):
 
 
 def test_a_chain_needs_an_assistant_and_a_smaller_student():
-    with pytest.raises(UsageError, match="assistants: got .*a whole number of at least 1"):
+    with pytest.raises(UsageError, match=r"assistants: got .*a whole number of at least 1"):
         chain(assistants=0)
     with pytest.raises(UsageError, match="fewer than the teacher's"):
         distill_through_assistants(network(2), network(3), task_of(data()))

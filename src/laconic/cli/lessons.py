@@ -40,6 +40,7 @@ class Lessons:
         teacher_task: how the teacher is asked, where it is another way.
         parts: settings of several tasks, by name.
         freeze: parameters that rest.
+        balance: terms that are divided by their size; True: all.
         rules: of the knobs in the loss and the matches.
         validation: what is held back.
         trackers: what writes the run down.
@@ -61,6 +62,7 @@ class Lessons:
     teacher_task: Task | None = None
     parts: Mapping[str, Setting] = field(default_factory=dict)
     freeze: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    balance: bool | tuple[str, ...] = False
     rules: Mapping[Knob, Rule] = field(default_factory=dict)
     validation: HeldBack | None = None
     trackers: Trackers = ()

@@ -125,6 +125,7 @@ class Recipe:
         tasks: several, each with teacher and data, in place of `teacher` and `data`.
         tau: exponent of the tasks' sizes by which they are drawn.
         freeze: parameters that rest, by pattern: until which share of the run, or from when and until when.
+        balance: divide the terms of the loss by what they are before the first step: all, or those that are named.
         validation: what is held back of the training data; the student ends with the weights that scored best on it.
         search: numbers of the recipe that are looked for first.
         trackers: `tensorboard`, `wandb`, `mlflow`, into `work`; `JsonLines` into a file.
@@ -154,6 +155,7 @@ class Recipe:
     tasks: Mapping[str, Part] | None = None
     tau: float = 1.0
     freeze: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    balance: bool | tuple[str, ...] = False
     validation: HeldBack | None = None
     search: Search | None = None
     trackers: tuple[str | Lines, ...] = ()

@@ -19,6 +19,7 @@ from laconic.train import (
     Trained,
     Validation,
     augmented,
+    balanced,
     cached_teacher,
     compiled,
     distill_through_assistants,
@@ -66,7 +67,9 @@ def run_lessons(teacher: nn.Module, learner: nn.Module, task: Task, lessons: Les
 
 
 def _changed(objective: Objective, task: Task, lessons: Lessons) -> tuple[Objective, list[Adapting]]:
-    """Returns the objective with augmentation, freezing and knobs, and what turns them."""
+    """Returns the objective with balance, augmentation, freezing and knobs, and what turns them."""
+    if lessons.balance:
+        objective = balanced(objective, *(lessons.balance if isinstance(lessons.balance, tuple) else ()))
     objective = augmented(objective, *lessons.augment)
     if lessons.freeze:
         objective = freezing(objective, {name: cast(float, span) for name, span in lessons.freeze.items()})

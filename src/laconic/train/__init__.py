@@ -3,6 +3,7 @@
 from laconic.train.adapting import Adapting
 from laconic.train.assistants import Assisted, distill_through_assistants
 from laconic.train.augmented import augmented
+from laconic.train.balanced import balanced
 from laconic.train.bar import Bar
 from laconic.train.born_again import BornAgain, born_again
 from laconic.train.cached_teacher import CachedTeacher, cache_bytes, cached_teacher
@@ -53,6 +54,7 @@ __all__ = [
     "Training",
     "Validation",
     "augmented",
+    "balanced",
     "born_again",
     "cache_bytes",
     "cached_teacher",
