@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from training_samples import data, plain_network, same_weights, task_of
+from training_samples import data, network, plain_network, same_weights, task_of
 
 from laconic.core.errors import ModelError, TrainingError, UsageError
 from laconic.core.task import Batch, Task
@@ -75,3 +75,10 @@ def test_gradients_that_are_not_finite_end_the_run_before_they_reach_the_weights
     with pytest.raises(TrainingError, match=r"gradients .* not finite at step 3 of 4.* checkpoint of step 2 stays"):
         train(student, task_of(data()), training, objective=Objective(name="root", terms=terms), work=tmp_path)
     assert all(p.isfinite().all() for p in student.parameters())
+
+
+def test_a_student_that_is_given_in_eval_mode_learns_like_any_other() -> None:
+    task, teacher = task_of(data()), plain_network(1)
+    given, usual = (distill(teacher, network(2).train(mode), task, epochs=1) for mode in (False, True))
+    quiet = distill(teacher, network(2), task, training=Training(epochs=1, noise=False))
+    assert same_weights(given, usual) and not same_weights(given, quiet)
