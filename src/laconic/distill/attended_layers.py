@@ -38,7 +38,7 @@ class AttendedLayers(LearnedLoss):
         Of one layer alone it is `SameFeatures` over the mean square of the teacher's features.
 
     Reference:
-        Chen, Mei, Zhang, Wang, Feng, Chen, 2021, arXiv:2012.03236 (semantic calibration: attention for each sample);
+        Chen, Mei, Zhang, Wang, Wang, Feng, Chen, 2021, arXiv:2012.03236 (SemCKD: attention for each sample);
         Passban, Wu, Rezagholizadeh, Liu, 2021, arXiv:2012.14022 (ALP-KD: attention over all layers of the teacher).
 
     Example:

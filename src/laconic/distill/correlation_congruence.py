@@ -32,7 +32,7 @@ class CorrelationCongruence(FeatureLoss):
         Neither a rotation of the features nor a positive factor on those of a sample changes anything.
 
     Reference:
-        Peng, Jin, Liu, Zhou, Wu, Liu, Zhang, Li, 2019, arXiv:1904.01802; gamma 0.4 and order 2 as there.
+        Peng, Jin, Liu, Zhou, Wu, Liu, Li, Zhang, 2019, arXiv:1904.01802; gamma 0.4 and order 2 as there.
 
     Example:
         >>> student, teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]])

@@ -29,7 +29,8 @@ class PrimeAware(LearnedLoss):
         It is at least `log e`, also where features are zero for both at all times, as those after a ReLU may be.
 
     Reference:
-        Zhang, Lan, Dai, Ye, Ge, Cao, Shen, 2020, arXiv:2008.01458 (PAD), equation 5, there without e in the logarithm.
+        Zhang, Lan, Dai, Zeng, Bai, Chang, Wei, 2020, arXiv:2008.01458 (PAD), equation 5,
+        there without e in the logarithm.
 
     Example:
         >>> import torch
