@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from laconic import apply, factorize, price, quantize, share, sparsify
+from laconic import Budget, allocate, apply, factorize, price, quantize, share, sparsify
 from laconic.calibrate import Layer, LayerEvidence
-from laconic.core.errors import ModelError
+from laconic.core.errors import ModelError, UsageError
 from laconic.core.formats import BINARY
 from laconic.core.plan import Plan
 from laconic.core.task import Task
@@ -186,3 +186,7 @@ def test_what_nothing_reached_has_no_price_and_the_list_says_so() -> None:
         "without a price, because nothing but zeros reached them: starved.weight.",
         "without a price, because the data never used them: idle.weight.",
     )
+    with pytest.raises(
+        UsageError, match=r"allow more\. Without a price, because nothing but zeros reached them: starved"
+    ):
+        allocate(found, Budget(size=0.1))

@@ -65,9 +65,10 @@ def allocate(prices: PriceList, budget: Budget, *, times: Times | None = None) -
         if least > bound:
             whole = {"size": prices.other_bytes, "macs": prices.other_macs, "latency": times.other if times else 0.0}
             got, possible = (f"{amount + whole[name]:,.{DIGITS.get(name, 0)}f}" for amount in (bound, least))
+            notes = "".join(f" {note[0].upper()}{note[1:]}" for note in prices.notes)
             raise UsageError(
                 f"Budget.{name}: got {got}; expected at least {possible}, which the smallest offer for every layer "
-                "leaves. Offer more techniques, or allow more."
+                f"leaves. Offer more techniques, or allow more.{notes}"
             )
     taken = _best(nats, cover, limits.values())
     if taken is None:
