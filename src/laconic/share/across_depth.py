@@ -74,8 +74,8 @@ class AcrossDepth:
         """Returns what joins layers: one tensor for each lot, and ties.
 
         Args:
-            model: a trained model; tied weights, weights that act in several ways, and those that nothing reached, or on
-                which no answer depends, stay as they are.
+            model: a trained model; tied weights, weights that act in several ways, and those that nothing reached
+                or that no answer depends on stay as they are.
             evidence: of all its layers, with gradients.
 
         Raises:
