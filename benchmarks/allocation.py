@@ -4,6 +4,7 @@ Public CIFAR-10 ResNets, 1,024 unlabelled training images (256 more to correct t
 10,000 test images. Sizes are those of all parameters and buffers, as a fraction of float32; each row is chosen by the
 same price list and allocation, restricted to its techniques, and coded layer after layer. `uniform_bits` is the
 largest number of bits for all layers that fits. A row that nothing can meet is null. `disk` is what lies on disk.
+With `--write` each row goes into results/allocation.json as soon as it is there, and those that are there are left out.
 """
 
 from __future__ import annotations
@@ -63,34 +64,71 @@ def on_disk(network: nn.Module, plan: Plan) -> int:
         return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
 
 
-def main() -> None:
-    """Runs the rows."""
-    given = manner.options(__doc__ or "", ROWS, seeds=3)
-    torch.set_num_threads(1)
+def measured(row: str, seed: int, model: nn.Module, data: laconic.Task, prices: PriceList) -> dict[str, Any] | None:
+    """Returns one row for one seed; None where nothing fits."""
+    _, size, family = parts(row)
+    choice = chosen(prices, family, SIZES[size])
+    if choice is None:
+        manner.line(row, seed, "-", "-", "-", "-")
+        return None
+    plan = carried_out(model, data, choice, samples=EVIDENCE)
+    changed = laconic.apply(model, plan)
+    found = {"top1": networks.top1(changed), "bytes": choice.size_bytes, "disk": on_disk(changed, plan)}
+    manner.line(row, seed, *found.values(), f"{choice.nats:.4f}")
+    return found
+
+
+def parts(row: str) -> tuple[str, str, str]:
+    """Returns network, size and family."""
+    network, rest = row.split("/", 1)
+    size, family = rest.rsplit("/", 1)
+    return network, size, family
+
+
+def summary(rows: dict[str, Any]) -> dict[str, Any]:
+    """Returns network -> size -> family -> one entry a seed."""
     results: dict[str, Any] = {}
-    listed: dict[tuple[int, int], PriceList] = {}
+    for name, found in rows.items():
+        if name.endswith("/float"):
+            results.setdefault(name.removesuffix("/float"), {})["float"] = found
+            continue
+        network, size, family = parts(name.split(" ")[0])
+        results.setdefault(network, {}).setdefault(size, {}).setdefault(family, []).append(found)
+    return results
+
+
+def main() -> None:
+    """Runs the rows; with `--write`, those that are not among the results yet."""
+    given = manner.options(__doc__ or "", ROWS, seeds=3, writes=True)
+    torch.set_num_threads(1)
+    rows: dict[str, Any] = manner.kept()["rows"] if given.write else {}
+    listed: dict[tuple[str, int], tuple[nn.Module, laconic.Task, PriceList]] = {}
+
+    def note(name: str, found: Any) -> None:
+        rows[name] = found
+        if given.write:
+            manner.keep(name, found, summary)
+
     manner.line("row", "seed", "top-1", "bytes", "disk", "nats")
-    for row in given.rows:
-        network, size, family = row[: row.index("/")], row[row.index("/") + 1 : row.rindex("/")], row.split("/")[-1]
-        depth = int(network.removeprefix("resnet"))
-        model = networks.cifar_resnet(depth)
-        cells = results.setdefault(network, {"float": networks.top1(model)}).setdefault(size, {}).setdefault(family, [])
-        for seed in given.seeds:
-            data = networks.cifar_task(EVIDENCE + MEASURED, seed=seed)
-            if (depth, seed) not in listed:
-                evidence = laconic.calibrate(model, data, samples=EVIDENCE, activations=False)
-                listed[depth, seed] = price(model, data, evidence=evidence, samples=MEASURED)
-            choice = chosen(listed[depth, seed], family, SIZES[size])
-            if choice is None:
-                manner.line(row, seed, "-", "-", "-", "-")
-                cells.append(None)
-                continue
-            plan = carried_out(model, data, choice, samples=EVIDENCE)
-            changed = laconic.apply(model, plan)
-            found = {"top1": networks.top1(changed), "bytes": choice.size_bytes, "disk": on_disk(changed, plan)}
-            manner.line(row, seed, *found.values(), f"{choice.nats:.4f}")
-            cells.append(found)
-    manner.finish(results)
+    for row, seed in ((row, seed) for seed in given.seeds for row in given.rows):
+        network, name = parts(row)[0], f"{row} seed {seed}"
+        if name in rows:
+            continue
+        if (network, seed) not in listed:
+            listed[network, seed] = priced(network, seed)
+        model, data, prices = listed[network, seed]
+        if f"{network}/float" not in rows:
+            note(f"{network}/float", networks.top1(model))
+        note(name, measured(row, seed, model, data, prices))
+    manner.finish(summary(rows))
+
+
+def priced(network: str, seed: int) -> tuple[nn.Module, laconic.Task, PriceList]:
+    """Returns a network, its data and its price list."""
+    model = networks.cifar_resnet(int(network.removeprefix("resnet")))
+    data = networks.cifar_task(EVIDENCE + MEASURED, seed=seed)
+    evidence = laconic.calibrate(model, data, samples=EVIDENCE, activations=False)
+    return model, data, price(model, data, evidence=evidence, samples=MEASURED)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ MobileNet-like net of inverted residuals on 64x64 pixels. 30 random plans each: 
 rank at random ranks, weights in 8 and 4 bits, activations and weights in 8 bits, and all of these together. One
 sample, one thread. Every candidate is measured beside the original, in turns; the ratio of the two is compared with
 the predicted one. The weights' values do not matter for time, so all but ResNet-20's are random. `unchecked` is
-predicted from the layers and the original alone; `checked` also from CHECKED other plans that were measured.
+predicted from the layers and the original alone; `checked` also from CHECKED other plans that were measured. With
+`--write` every measured plan is kept in results/latency_model.json, and a run that was stopped goes on behind it.
 """
 
 from __future__ import annotations
@@ -170,38 +171,59 @@ def compared(found: LatencyModel, plans: list[Plan], ratios: list[float]) -> dic
     }
 
 
-def main() -> None:
-    """Runs the networks."""
-    given = manner.options(__doc__ or "", NETWORKS, seeds=PLANS + CHECKED)
-    torch.set_num_threads(1)
-    results: dict[str, Any] = {}
-    manner.line("network", "kind", "median error", "largest", "rank corr.", "seconds")
-    for name in given.rows:
-        model, task = network(name)
-        plans = [random_plan(model, task, seed) for seed in given.seeds]
-        ratios = measured(model, task, plans)
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            table = LatencyTable.open(folder=folder)
-            plain = latency_model(model, task, table=table)
-            rows = {"unchecked": compared(plain, plans[CHECKED:], ratios[CHECKED:])}
-            seconds = time.perf_counter() - start
-            checked = plain.corrected(list(zip(plans[:CHECKED], ratios[:CHECKED], strict=True)))
-            rows["checked"] = compared(checked, plans[CHECKED:], ratios[CHECKED:])
-            for kind, row in rows.items():
-                manner.line(name, kind, *row.values(), round(seconds, 1))
-            pairs = [
-                [round(checked.predict(plan).ratio, 3), round(value, 3)]
-                for plan, value in zip(plans[CHECKED:], ratios[CHECKED:], strict=True)
-            ]
-        results[name] = rows | {
+def predicted(model: nn.Module, task: laconic.Task, plans: list[Plan], ratios: list[float]) -> dict[str, Any]:
+    """Returns how near the predictions are, unchecked and checked by the first few plans."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        table = LatencyTable.open(folder=folder)
+        plain = latency_model(model, task, table=table)
+        rows = {"unchecked": compared(plain, plans[CHECKED:], ratios[CHECKED:])}
+        seconds = time.perf_counter() - start
+        checked = plain.corrected(list(zip(plans[:CHECKED], ratios[:CHECKED], strict=True)))
+        rows["checked"] = compared(checked, plans[CHECKED:], ratios[CHECKED:])
+        pairs = [
+            [round(checked.predict(plan).ratio, 3), round(value, 3)]
+            for plan, value in zip(plans[CHECKED:], ratios[CHECKED:], strict=True)
+        ]
+        return rows | {
+            "plans": len(pairs),
             "original_ms": round(plain.original_ms, 3),
             "corrections": np.round(checked.corrections, 2).tolist(),
             "predicted_and_measured_ratio": pairs,
             "table_entries": len(table.entries),
             "seconds": round(seconds, 1),
         }
-    manner.finish(results)
+
+
+def main() -> None:
+    """Runs the networks; with `--write`, goes on behind the plans that are among the results."""
+    given = manner.options(__doc__ or "", NETWORKS, seeds=PLANS + CHECKED, writes=True)
+    torch.set_num_threads(1)
+    old = manner.kept() if given.write else {"rows": {}, "result": {}}
+    rows: dict[str, Any] = old["rows"]
+
+    def note(name: str, found: Any) -> None:
+        rows[name] = found
+        if given.write:
+            manner.keep(name, found, lambda rows: old["result"] | summary(rows))
+
+    manner.line("network", "kind", "median error", "largest", "rank corr.", "seconds")
+    for name in given.rows:
+        model, task = network(name)
+        plans = [random_plan(model, task, seed) for seed in given.seeds]
+        for seed, plan in zip(given.seeds, plans, strict=True):
+            if f"{name} plan {seed}" not in rows:
+                note(f"{name} plan {seed}", measured(model, task, [plan])[0])
+        if name not in rows:
+            note(name, predicted(model, task, plans, [rows[f"{name} plan {seed}"] for seed in given.seeds]))
+        for kind in ("unchecked", "checked"):
+            manner.line(name, kind, *rows[name][kind].values(), rows[name]["seconds"])
+    manner.finish(summary(rows))
+
+
+def summary(rows: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is known of whole networks."""
+    return {name: rows[name] for name in NETWORKS if name in rows}
 
 
 if __name__ == "__main__":

@@ -49,11 +49,17 @@ def finish(result: dict[str, Any]) -> None:
 
 def keep(row: str, found: Any, result: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Puts one row into this script's file of results; `result` makes of all its rows what the last line would say."""
-    path = REPOSITORY / "benchmarks" / "results" / f"{Path(sys.argv[0]).stem}.json"
-    old = json.loads(path.read_text(encoding="utf-8"))
+    path, old = REPOSITORY / "benchmarks" / "results" / f"{Path(sys.argv[0]).stem}.json", kept()
     rows = {**old["rows"], row: found}
     new = {**old, "date": datetime.date.today().isoformat(), "rows": rows, "result": result(rows)}
     path.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
+
+
+def kept() -> dict[str, Any]:
+    """Returns this script's file of results: `rows`, as far as there are any, and `result`."""
+    path = REPOSITORY / "benchmarks" / "results" / f"{Path(sys.argv[0]).stem}.json"
+    found: dict[str, Any] = {"rows": {}, **json.loads(path.read_text(encoding="utf-8"))}
+    return found
 
 
 def command() -> str:

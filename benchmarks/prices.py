@@ -20,8 +20,7 @@ import networks
 from laconic import demo
 from laconic.core.plan import Plan
 from laconic.quantize import CompensatedRounding
-from laconic.select import PriceList, price
-from laconic.select.correct import held_back, mean_kl
+from laconic.select import PriceList, Yardstick, price
 
 EVIDENCE, MEASURED, BATCH = 1024, 256, 128
 ROWS = ("resnet20", "digits")
@@ -41,25 +40,20 @@ def digits() -> tuple[nn.Module, laconic.Task]:
     return model, laconic.Task(evaluate=list(inputs.split(BATCH)))
 
 
-def measured(
-    model: nn.Module, task: laconic.Task, plan: Plan, batches: list[Any], answers: list[torch.Tensor]
-) -> float:
-    with torch.no_grad():
-        return mean_kl(task, laconic.apply(model, plan), batches, answers)
-
-
 def compared(model: nn.Module, task: laconic.Task, prices: PriceList, skip: int) -> dict[str, Any]:
     """Returns how well prices stand for measurements."""
-    batches = held_back(task, MEASURED, skip)
-    with torch.no_grad():
-        answers = [task.forward(model, batch) for batch in batches]
+    yardstick = Yardstick.of(model, task, samples=MEASURED, skip=skip)
+
+    def measured(plan: Plan) -> float:
+        return yardstick.nats(laconic.apply(model, plan).eval())
+
     offers = [offer for offer in prices.offers if offer.edit is not None]
-    truth = [measured(model, task, Plan.of([offer.edit]), batches, answers) for offer in offers if offer.edit]
+    truth = [measured(Plan.of([offer.edit])) for offer in offers if offer.edit]
     unseen = [(o, t) for o, t in zip(offers, truth, strict=True) if o.measured_nats is None]
     plans = {}
     for bits in (4, 3, 2):
         same = [o for o in offers if isinstance(o.technique, CompensatedRounding) and o.technique.bits == bits]
-        whole = measured(model, task, Plan.of(o.edit for o in same if o.edit), batches, answers)
+        whole = measured(Plan.of(o.edit for o in same if o.edit))
         plans[f"w{bits}"] = round(sum(o.nats for o in same) / whole, 3)
     return {
         "offers": len(offers),
