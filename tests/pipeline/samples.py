@@ -100,7 +100,7 @@ def finished() -> Finished:
         at_once(memory=None),
         patch("laconic.pipeline.bases.FOR_ONNX", coarse),
         patch("laconic.pipeline.planning.GRIDS", coarse),
-        patch("laconic.pipeline.routes.KEEPS", (1.0,)),
+        patch("laconic.pipeline.explore.KEEPS", (1.0,)),
     ):
         result = compress(
             model,

@@ -138,7 +138,7 @@ def test_a_budget_that_nothing_meets_returns_the_nearest_attempt_and_what_is_mis
         at_once(),
         patch("laconic.pipeline.bases.FOR_ONNX", coarse),
         patch("laconic.pipeline.planning.GRIDS", coarse),
-        patch("laconic.pipeline.routes.KEEPS", (1.0,)),
+        patch("laconic.pipeline.explore.KEEPS", (1.0,)),
     ):
         result = compress(network(), task(), Budget(size=0.01), recovery=None)
     assert not result.met and not result.report.met

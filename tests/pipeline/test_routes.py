@@ -15,10 +15,12 @@ from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.graph import capture
 from laconic.pipeline.bases import Bases
+from laconic.pipeline.explore import explore
 from laconic.pipeline.job import Job
+from laconic.pipeline.ledger import Ledger
 from laconic.pipeline.planning import planned
 from laconic.pipeline.proposal import Proposal
-from laconic.pipeline.routes import Wanted, explore, needs_prices
+from laconic.pipeline.routes import Wanted, needs_prices
 from laconic.quantize import RoundToNearest
 
 from .samples import network, task
@@ -88,6 +90,24 @@ def test_a_limit_of_multiply_accumulates_cuts_channels_to_it_first():
     made, routes = explored(macs=0.5)
     assert routes[0].proposal.keep == 0.5
     assert routes[0].macs <= 0.53 * made.at(1.0).macs
+
+
+def test_a_search_that_was_killed_prices_only_what_is_missing(tmp_path):
+    made, whole = explored(size=0.2)
+    wanted = Wanted.of(made.job.budget, size_bytes=FILE, macs=made.at(1.0).macs)
+    killed = bases(size=0.2)
+    seen = Mock(side_effect=[None] * 6 + [KeyboardInterrupt])
+    object.__setattr__(killed.job, "progress", Mock(say=seen, step=Mock()))
+    with pytest.raises(KeyboardInterrupt):
+        explore(killed, wanted, Ledger(tmp_path))
+    again = bases(size=0.2)
+    with patch.object(Bases, "at", autospec=True, side_effect=Bases.at) as cuts:
+        routes = explore(again, wanted, Ledger(tmp_path))
+    assert [route.proposal for route in routes] == [route.proposal for route in whole]
+    assert all(one.nats == pytest.approx(other.nats) for one, other in zip(routes, whole, strict=True) if one.nats)
+    assert {call.args[1] for call in cuts.call_args_list} == {route.proposal.keep for route in whole[4:]}
+    with patch.object(Bases, "at", side_effect=AssertionError):
+        assert explore(again, wanted, Ledger(tmp_path)) == routes
 
 
 def test_times_are_predicted_only_where_time_is_limited():

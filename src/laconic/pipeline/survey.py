@@ -16,10 +16,12 @@ from laconic.measure import Figures
 from laconic.pipeline.attempt import FIGURES, MODEL
 from laconic.pipeline.bases import Bases
 from laconic.pipeline.checks import check_batch_size
+from laconic.pipeline.explore import explore
 from laconic.pipeline.figures import Original, measure_original, runtime_memory, time_alone
 from laconic.pipeline.forecast import Forecast
 from laconic.pipeline.job import Job
-from laconic.pipeline.routes import Route, Wanted, explore, needs_prices
+from laconic.pipeline.ledger import Ledger
+from laconic.pipeline.routes import Route, Wanted, needs_prices
 from laconic.pipeline.workspace import Workspace
 
 ORIGINAL, EVIDENCE, ROUTES = "original", "evidence.safetensors", "routes.json"
@@ -94,5 +96,5 @@ def _wanted(job: Job, original: Original) -> Wanted:
 
 
 def _explore(bases: Bases, wanted: Wanted, folder: Path) -> None:
-    routes = explore(bases, wanted)
+    routes = explore(bases, wanted, Ledger(folder))
     write_json(folder / ROUTES, [route.config() for route in routes])
