@@ -1,5 +1,6 @@
 import copy
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from core.samples import GRID, images, net, net_program, symmetric
-from laconic.core.apply import apply
+from laconic.core.apply import apply, settle
 from laconic.core.edit import Recode, Rewrite, RoundActivation, Swap
 from laconic.core.errors import UsageError
 from laconic.core.plan import Plan
@@ -122,3 +123,20 @@ def test_training_under_a_plan_and_back() -> None:
     assert torch.equal(model.fc1.weight, coding.decode())
     model(images()).sum().backward()
     assert model.fc1.parametrizations.weight.original.grad is not None
+
+
+def test_weights_that_are_read_and_not_called_are_trained_under_a_plan_and_copied() -> None:
+    calls = [line for line in net_program().calls if '"fc2","call_module"' not in line]
+    calls[-3:-3] = [
+        '["w","get_attr","fc2.weight",[],{"items":[]}]',
+        '["b","get_attr","fc2.bias",[],{"items":[]}]',
+        '["fc2","call_function","aten.linear.default",[{"node":"relu_1"},{"node":"w"},{"node":"b"}],{"items":[]}]',
+    ]
+    rewrite = Plan.of([Rewrite(replace(net_program(), calls=tuple(calls)))])
+    coding = symmetric(net().fc2.weight)
+    model = apply(net(), rewrite + Plan.of([Recode("fc2.weight", coding)]), trainable=True)
+    expected = apply(net(), REWRITE + Plan.of([Recode("fc2.weight", coding)]))(images())
+    for other in (model, copy.deepcopy(model), settle(model)):
+        torch.testing.assert_close(other(images()), expected)
+    copy.deepcopy(model)(images()).sum().backward()
+    assert model.fc2.parametrizations.weight.original.grad is None

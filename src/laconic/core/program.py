@@ -6,7 +6,7 @@ import json
 import keyword
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.fx import Graph, Node
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
+from torch.nn.utils import parametrize
 
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.structure import spec_from_json, spec_to_json
@@ -152,7 +153,16 @@ def _readable(model: nn.Module) -> dict[str, set[str]]:
     modules = {path for path, _ in model.named_modules(remove_duplicate=False)}
     tensors = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     tensors |= {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    tensors |= set(_parametrized(model))
     return {"get_attr": tensors | {f"{path}.training".removeprefix(".") for path in modules}, "call_module": modules}
+
+
+def _parametrized(model: nn.Module) -> Iterator[str]:
+    """Yields the tensors that modules compute from others when they are read."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        if parametrize.is_parametrized(module):
+            assert isinstance(module.parametrizations, nn.ModuleDict)
+            yield from (f"{path}.{name}".removeprefix(".") for name in module.parametrizations)
 
 
 def _line(node: Node, device: torch.device) -> str:
