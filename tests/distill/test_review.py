@@ -81,3 +81,12 @@ def test_what_it_cannot_compare_is_refused() -> None:
         Match(teacher=("0", "1", "2"), student=("0", "1"), loss=Review())
     with pytest.raises(UsageError, match=r"Review\.width: got 0"):
         Review(width=0)
+
+
+def test_a_last_batch_of_one_sample_with_one_pixel_goes_by_what_is_remembered() -> None:
+    many = Pair(student=randn(8, 3, 1, 1), teacher=randn(8, 5, 1, 1, seed=1))
+    module = Review().module(many)
+    module(many)
+    one = Pair(student=many.student[:1], teacher=many.teacher[:1])
+    found = module(one)
+    torch.testing.assert_close(found, module.eval()(one))

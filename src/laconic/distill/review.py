@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import batch_norm, interpolate
 
 from laconic.core.errors import check_whole
 from laconic.distill.feature import LearnedLoss, misfit
@@ -91,8 +91,8 @@ class _Step(nn.Module):
 
     def __init__(self, student: int, width: int, teacher: int, *, fuses: bool) -> None:
         super().__init__()
-        self.taken = nn.Sequential(nn.Conv2d(student, width, 1, bias=False), nn.BatchNorm2d(width))
-        self.told = nn.Sequential(nn.Conv2d(width, teacher, 3, padding=1, bias=False), nn.BatchNorm2d(teacher))
+        self.taken = nn.Sequential(nn.Conv2d(student, width, 1, bias=False), _Norm(width))
+        self.told = nn.Sequential(nn.Conv2d(width, teacher, 3, padding=1, bias=False), _Norm(teacher))
         self.attention = nn.Sequential(nn.Conv2d(2 * width, 2, 1), nn.Sigmoid()) if fuses else None
 
     def forward(self, features: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
@@ -103,3 +103,12 @@ class _Step(nn.Module):
             known = own * known + others * deeper
         seen = known if known.shape[2:] == size else interpolate(known, size, mode="nearest")
         return known, self.told(seen)
+
+
+class _Norm(nn.BatchNorm2d):
+    """Batch normalisation that goes by what it remembers where a channel has a single value: one pixel, one sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() > x.shape[1]:
+            return nn.BatchNorm2d.forward(self, x)
+        return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps)
