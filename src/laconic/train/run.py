@@ -16,14 +16,15 @@ from laconic.core.task import Batch, Task
 from laconic.distill import Matched
 from laconic.distill.weighing import unweighted
 from laconic.train import randomness
-from laconic.train.checkpoint import check_identity, identity, read_checkpoint, write_checkpoint
+from laconic.train.checkpoint import check_identity, read_checkpoint, write_checkpoint
 from laconic.train.feed import Position, feed, parts_of, share
 from laconic.train.ledger import Ledger
 from laconic.train.objective import Moment, Objective
 from laconic.train.optimizer import join
 from laconic.train.place import Accelerator, to_training
+from laconic.train.run_state import identity_of, state_of, take_up
 from laconic.train.running_mean import Mean
-from laconic.train.shards import laid_out_moments, laid_out_state, whole, whole_state
+from laconic.train.shards import whole, whole_state
 from laconic.train.step import Step
 from laconic.train.training import Training
 from laconic.train.validation import Validation, Watched
@@ -237,30 +238,9 @@ class Run:
     def save(self, path: Path) -> None:
         """Writes a checkpoint; every process takes part, the first one writes."""
         self.saved = self.step
-        captured = randomness.capture(self.accelerator.device)
-        random = {name: self._gather(tensor) for name, tensor in captured.items()}
-        model, optimizer = dict(self.model.state_dict(keep_vars=True)), self.optimizer.state_dict()
-        if self.accelerator.is_fsdp2:
-            model, optimizer = whole_state(model), whole_state(optimizer)
-        if not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        state = {
-            "identity": self._identity(),
-            "step": self.step,
-            "epoch": self.position.epoch,
-            "batch": self.position.batch,
-            "losses": self.losses,
-            "stopped": self.stopped,
-            "watched": vars(self.watched),
-            "mean": {} if self.mean is None else dict(self.mean.state_dict()),
-            "model": model,
-            "parts": {} if self.parts is None else dict(self.parts.state_dict()),
-            "optimizer": optimizer,
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "random": random,
-        }
-        write_checkpoint(path, state)
+        state = state_of(self)
+        if self.accelerator.is_main_process:
+            write_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
         """Goes on where a checkpoint of the same run was written.
@@ -269,37 +249,10 @@ class Run:
             ArtifactError: the file is damaged.
             TrainingError: it is of another run.
         """
-        state: dict[str, Any] = read_checkpoint(path)
-        check_identity(path, state["identity"], self._identity())
-        self.step, self.losses, self.stopped = state["step"], state["losses"], state["stopped"]
+        state = read_checkpoint(path)
+        check_identity(path, state["identity"], identity_of(self))
+        take_up(self, state)
         self.saved = self.step
-        self.watched = Watched(**state["watched"])
-        self.position.epoch, self.position.batch = state["epoch"], state["batch"]
-        self.model.load_state_dict(laid_out_state(state["model"], self.model.state_dict()))
-        if self.mean is not None:
-            self.mean.load_state_dict(state["mean"])
-        if self.parts is not None:
-            self.parts.load_state_dict(state["parts"])
-        self.optimizer.load_state_dict(laid_out_moments(state["optimizer"], self.optimizer))
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.random = {name: rows[self.accelerator.process_index] for name, rows in state["random"].items()}
-
-    def _identity(self) -> dict[str, str]:
-        return identity(
-            self.model,
-            **self.training.describe(),
-            objective=self.objective.name,
-            parts="none" if self.parts is None else identity(self.parts)["model"],
-            total=f"{self.total} steps",
-            validation=str(self.validation),
-            place=f"{self.accelerator.num_processes} processes{', sharded' * self.accelerator.is_fsdp2}, precision "
-            f"{self.accelerator.mixed_precision}",
-        )
-
-    def _gather(self, tensor: Tensor) -> Tensor:
-        rows: Tensor = self.accelerator.gather(tensor[None].to(self.accelerator.device))
-        return rows.cpu()
 
     def _restore_random(self) -> None:
         randomness.restore(self.random, self.accelerator.device)
