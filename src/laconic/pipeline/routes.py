@@ -8,13 +8,14 @@ from typing import Any, Self
 from laconic.core.budget import Budget
 from laconic.core.errors import invalid
 from laconic.pipeline.proposal import Proposal
+from laconic.select.memory import INTEGER_SHARE
 
 SLIGHT = 1e-3
 """Nats that are next to nothing: fewer of them are no reason to prefer a way, or to look for another."""
 MARGIN = 0.02
 """By how much the size of a file that is not written yet may be off."""
-INTEGER_MEMORY, VAGUE = 0.45, 0.1
-"""Memory of integer kernels beyond the runtime's own over that of float ones, and by how much such a guess is off."""
+VAGUE = 0.1
+"""By how much a guess of peak memory is off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ class Wanted:
         """
         if self.memory is None:
             return None
-        share = left_bytes / whole_bytes * (INTEGER_MEMORY if integers else 1.0)
+        share = left_bytes / whole_bytes * (INTEGER_SHARE if integers else 1.0)
         return self.runtime_memory + (self.original_memory - self.runtime_memory) * share
 
     def expects(self, route: Route) -> bool:

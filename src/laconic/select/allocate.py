@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,27 +17,32 @@ from laconic.select.offer import Choice, JointOffer, Offer, PriceList
 Array = NDArray[np.float64]
 Chosen = NDArray[np.bool_]
 DIGITS = {"latency": 4}
+GIVEN = {
+    "latency": ("times", "milliseconds(prices, model, task, target)"),
+    "memory": ("memory", "peak_memory_of(prices, original_bytes=..., runtime_bytes=...)"),
+}
+"""Limits of what a price list does not know: the argument that says it, and where that comes from."""
 FEASIBILITY = 1e-6
 """By how much the solver may exceed a limit that is scaled to one."""
 
 
-class Times(Protocol):
-    """What each offer of a price list takes on a target.
+class Taken(Protocol):
+    """What each offer of a price list takes on a target: milliseconds, or bytes of a process's peak memory."""
 
-    Args:
-        offers: milliseconds, in the list's order.
-        other: milliseconds of all that none of the layers is.
-    """
+    @property
+    def offers(self) -> tuple[float, ...]:
+        """Of each, in the list's order."""
 
-    offers: tuple[float, ...]
-    other: float
+    @property
+    def other(self) -> float:
+        """Of all that none of the layers is."""
 
     @property
     def original(self) -> float:
-        """Milliseconds of the model as it is."""
+        """Of the model as it is."""
 
 
-def allocate(prices: PriceList, budget: Budget, *, times: Times | None = None) -> Choice:
+def allocate(prices: PriceList, budget: Budget, *, times: Taken | None = None, memory: Taken | None = None) -> Choice:
     """Chooses one offer for each layer, with the least sum of nats that the limits allow.
 
     A multiple-choice knapsack, solved as a mixed-integer linear programme by HiGHS; no forward pass is needed. An offer
@@ -46,25 +51,27 @@ def allocate(prices: PriceList, budget: Budget, *, times: Times | None = None) -
     Args:
         prices: of one model.
         budget: its `size` and `macs` are limits of all parameters and buffers together, and of one sample; its
-            `latency` needs `times`; other limits are not seen here.
-        times: what each offer takes on the target, such as `select.milliseconds.milliseconds(prices, ...)`.
+            `latency` needs `times`, its `memory` needs `memory`; `drop` is not seen here.
+        times: milliseconds of each offer on the target, such as `select.milliseconds.milliseconds(prices, ...)`.
+        memory: peak bytes of each offer, such as `select.memory.peak_memory_of(prices, ...)`.
 
     Raises:
-        UsageError: no choice meets a limit; the least there is, is said. Or time is limited and there are no times.
+        UsageError: no choice meets a limit; the least there is, is said. Or time or memory is limited and not given.
 
     Reference:
         Kellerer, Pferschy and Pisinger 2004, Knapsack Problems, chapter 11; Huangfu and Hall 2018 (HiGHS).
     """
     layers = list(prices.layers.values())
     offers = [offer for found in layers for offer in found]
-    limits = _limits(prices, offers, budget, times)
+    limits = _limits(prices, offers, budget, {"latency": times, "memory": memory})
     nats = np.array([*(offer.nats for offer in offers), *(offer.nats for offer in prices.joint)])
     cover = _cover(prices, offers)
     for name, (amounts, bound) in limits.items():
         least = _least(amounts, [len(found) for found in layers], cover)
         if least > bound:
-            whole = {"size": prices.other_bytes, "macs": prices.other_macs, "latency": times.other if times else 0.0}
-            got, possible = (f"{amount + whole[name]:,.{DIGITS.get(name, 0)}f}" for amount in (bound, least))
+            given = {"size": float(prices.other_bytes), "macs": prices.other_macs}
+            given |= {n: taken.other for n, taken in (("latency", times), ("memory", memory)) if taken is not None}
+            got, possible = (f"{amount + given[name]:,.{DIGITS.get(name, 0)}f}" for amount in (bound, least))
             notes = "".join(f" {note[0].upper()}{note[1:]}" for note in prices.notes)
             raise UsageError(
                 f"Budget.{name}: got {got}; expected at least {possible}, which the smallest offer for every layer "
@@ -138,22 +145,21 @@ def choice_of(prices: PriceList, offers: Sequence[Offer], joint: Sequence[JointO
 
 
 def _limits(
-    prices: PriceList, offers: list[Offer], budget: Budget, times: Times | None
+    prices: PriceList, offers: list[Offer], budget: Budget, given: Mapping[str, Taken | None]
 ) -> dict[str, tuple[Array, float]]:
     """Returns what each offer takes, and how much all layers together may take."""
     found = {}
     options: list[Offer | JointOffer] = [*offers, *prices.joint]
-    if (latency := budget.limits.get("latency")) is not None:
-        if times is None:
+    for name, how in GIVEN.items():
+        limit, taken = budget.limits.get(name), given[name]
+        if limit is None:
+            continue
+        if taken is None:
             raise UsageError(
-                f"allocate.times: got None; expected the milliseconds of each offer, since the budget has "
-                f"latency={latency.value}. Pass milliseconds(prices, model, task, target)."
+                f"allocate.{how[0]}: got None; expected what each offer takes, since the budget has "
+                f"{name}={limit.value}. Pass {how[1]}."
             )
-        taken = dict(zip(map(id, prices.offers), times.offers, strict=True))
-        whole = {name: taken[id(of_layer[0])] for name, of_layer in prices.layers.items()}
-        together = [sum(whole[name] for name in offer.layers) for offer in prices.joint]  # Each layer runs as ever.
-        amounts = np.array([*(taken[id(offer)] for offer in offers), *together])
-        found["latency"] = (amounts, latency.bound(times.original) - times.other)
+        found[name] = (_amounts(prices, offers, taken), limit.bound(taken.original) - taken.other)
     if (size := budget.limits.get("size")) is not None:
         amounts = np.array([float(offer.size_bytes) for offer in options])
         found["size"] = (amounts, size.bound(prices.size_bytes) - prices.other_bytes)
@@ -161,6 +167,14 @@ def _limits(
         amounts = np.array([offer.macs for offer in options])
         found["macs"] = (amounts, macs.bound(prices.macs) - prices.other_macs)
     return found
+
+
+def _amounts(prices: PriceList, offers: Sequence[Offer], taken: Taken) -> Array:
+    """Returns what each offer takes, those for several layers last: each of these runs as ever."""
+    known = dict(zip(map(id, prices.offers), taken.offers, strict=True))
+    whole = {name: known[id(of_layer[0])] for name, of_layer in prices.layers.items()}
+    together = [sum(whole[name] for name in offer.layers) for offer in prices.joint]
+    return np.array([*(known[id(offer)] for offer in offers), *together])
 
 
 def _cover(prices: PriceList, offers: Sequence[Offer]) -> csr_array:
