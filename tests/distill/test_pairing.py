@@ -1,4 +1,4 @@
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
@@ -8,7 +8,9 @@ from graph.shallow import IDS, IMAGES, ResNet, Transformer
 from laconic import distill
 from laconic.core.errors import UsageError
 from laconic.core.task import Task
-from laconic.distill import AttendedLayers, AttentionTransfer, Labels, Match, SameLogits, pair_layers
+from laconic.distill import AttendedLayers, AttentionTransfer, Labels, SameLogits, pair_layers
+from laconic.distill.layers import Layer
+from laconic.distill.pairing import by_depth
 from laconic.train import SGD, AdamW, Training
 
 
@@ -74,15 +76,24 @@ def found(matches):
 def test_layers_are_paired_at_the_same_depth_up_to_the_last():
     matches = pair_layers(blocks(6), blocks(2), task_of(TOKENS, 3))
     assert found(matches) == [("2", "0", None), ("5", "1", None)]
-    three = pair_layers(blocks(4), blocks(3), task_of(TOKENS, 3))
-    assert [match.teacher for match in three] == ["0", "2", "3"]  # 1/3, 2/3, 1 are near 1/4, 3/4, 1.
-    deeper = pair_layers(blocks(1), blocks(3), task_of(TOKENS, 3))
-    assert found(deeper) == [("0", "2", None)]
 
 
-def test_depth_is_what_has_been_computed_and_not_how_many_modules_there_were():
-    deep = nn.Sequential(*[nn.Sequential(*[nn.Linear(4, 4) for _ in range(count)]) for count in (3, 1, 1, 1)])
-    assert found(pair_layers(deep, blocks(2), task_of(TOKENS, 3))) == [("0", "0", None), ("3", "1", None)]
+@pytest.mark.parametrize(
+    ("theirs", "ours", "expected"),
+    [
+        ((1, 1, 1, 1), (1, 1, 1), [(0, 0), (2, 1), (3, 2)]),  # 1/3, 2/3, 1 are near 1/4, 3/4, 1.
+        ((1,), (1, 1, 1), [(0, 2)]),
+        ((3, 1, 1, 1), (1, 1), [(0, 0), (3, 1)]),  # What was computed counts, not how many modules there were.
+        ((1, 1), (1,), [(1, 0)]),
+        ((), (1, 1), []),
+    ],
+)
+def test_depths_differ_least_in_all_and_each_layer_is_used_once(theirs, ours, expected):
+    def row(sizes):
+        ends = [0, *accumulate(sizes)]
+        return [Layer(path=str(i), shape=(2, 5, 4), begin=a, end=b) for i, (a, b) in enumerate(pairwise(ends))]
+
+    assert [(int(one.path), int(other.path)) for one, other in by_depth(row(theirs), row(ours))] == expected
 
 
 def test_another_architecture_without_rows_is_paired_by_depth_where_it_has_another_kind():
@@ -155,7 +166,6 @@ def test_models_that_have_nothing_in_common_are_refused_with_what_they_have():
         pair_layers(ResNet(), student, task_of(IMAGES, 4))
     with pytest.raises(UsageError, match="match: got 'all'"):
         distill(ResNet(), ResNet(), task_of(IMAGES, 4), match="all")
-    assert isinstance(pair_layers(ResNet(), ResNet(), task_of(IMAGES, 4))[0], Match)
 
 
 def test_a_learned_pairing_names_every_layer_that_can_be_joined():

@@ -99,18 +99,18 @@ def _of_form(theirs: Sequence[Layer], ours: Sequence[Layer]) -> list[tuple[Layer
     """Pairs layers of one form: those that compute the same kind of thing first, the others with what is left."""
     left, found = list(theirs), []
     for role in sorted({layer.role for layer in ours} & {layer.role for layer in theirs}, key=str):
-        found += _by_depth([t for t in theirs if t.role == role], [s for s in ours if s.role == role])
+        found += by_depth([t for t in theirs if t.role == role], [s for s in ours if s.role == role])
         left = [layer for layer in left if layer.role != role]
     alone = [layer for layer in ours if layer.role not in {t.role for t in theirs}]
-    return sorted([*found, *_by_depth(left, alone)], key=lambda pair: ours.index(pair[1]))
+    return sorted([*found, *by_depth(left, alone)], key=lambda pair: ours.index(pair[1]))
 
 
-def _by_depth(theirs: Sequence[Layer], ours: Sequence[Layer]) -> list[tuple[Layer, Layer]]:
+def by_depth(theirs: Sequence[Layer], ours: Sequence[Layer]) -> list[tuple[Layer, Layer]]:
     """Pairs layers in their order so that their depths differ least in all, each used once at most."""
     if not ours or not theirs:
         return []
     if len(ours) > len(theirs):
-        return [(one, other) for other, one in _by_depth(ours, theirs)]
+        return [(one, other) for other, one in by_depth(ours, theirs)]
     apart = np.abs(np.subtract.outer(_relative_depths(ours), _relative_depths(theirs)))
     least = np.full((len(ours) + 1, len(theirs) + 1), np.inf)
     least[0] = 0
