@@ -35,13 +35,6 @@ def counted(layer: Layer, *counts: float) -> LayerEvidence:
     )
 
 
-def nothing_reached(layer: Layer) -> LayerEvidence:
-    groups, _, inputs = layer.matrix_shape
-    zeros = torch.zeros(groups, inputs, inputs, dtype=torch.float64)
-    positions = torch.zeros(groups, dtype=torch.int64)
-    return LayerEvidence(layer=layer, input_sum=zeros, gradient_sum=None, positions=positions, predictions=1)
-
-
 def output_error(coding: Coding, given: torch.Tensor, seen: LayerEvidence) -> torch.Tensor:
     """`dW A dW^T` of every output, in float64."""
     delta = seen.layer.matrix((coding.decode() - given).double())

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from laconic.calibrate import Layer, calibrate, layers
+from laconic.calibrate import Encoder, Layer, calibrate, layers
+from laconic.core.coding import Coding
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.task import Task
-from laconic.quantize import LeastError, MinMax, RoundToNearest
+from laconic.quantize import MXINT8, CompensatedRounding, LeastError, MinMax, RoundToNearest
+from laconic.quantize.round_to_nearest import felt
+from prune.weights.samples import LAYERS, evidence_of, weight_of
 
 LINEAR = Layer(parameter="fc.weight", kind="linear", shape=(6, 20))
 
@@ -92,3 +97,52 @@ def test_settings_outside_their_domain_are_refused(wrong):
 def test_the_same_weight_gives_the_same_edit():
     technique = RoundToNearest(bits=3, range=LeastError(candidates=10))
     assert technique.edit(weight(6, 20), LINEAR) == technique.edit(weight(6, 20), LINEAR)
+
+
+@pytest.mark.parametrize("size", [3, 4, 50])
+@pytest.mark.parametrize("kind", ["linear", "conv", "grouped conv"])
+def test_the_error_of_a_group_is_that_of_its_own_inputs(kind: str, size: int) -> None:
+    layer = LAYERS[kind]
+    blocks, seen = RoundToNearest(per=size).blocks(layer), evidence_of(layer)
+    delta = blocks.split(weight_of(layer))
+    groups, outputs, inputs = layer.matrix_shape
+    change = layer.matrix(weight_of(layer)).double()
+    largest = seen.input_sum.diagonal(dim1=1, dim2=2).max()
+    expected = [
+        float(part @ seen.input_sum[g, s : s + size, s : s + size] @ part / largest)
+        for g in range(groups)
+        for o in range(outputs)
+        for s in range(0, inputs, size)
+        for part in [change[g, o, s : s + size]]
+    ]
+    assert felt(blocks, layer, seen)(delta).tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["transposed conv", "transposed linear", "stack", "embedding"])
+def test_groups_of_other_kinds_are_judged_by_the_energy_of_each_input(kind: str) -> None:
+    layer = LAYERS[kind]
+    seen = evidence_of(layer)
+    blocks, delta = RoundToNearest(per=4).blocks(layer), weight_of(layer)
+    moment = seen.input_sum
+    energy = moment if moment.dim() == 2 else moment.diagonal(dim1=1, dim2=2)
+    mass = layer.weight((energy / energy.max())[:, None, :].expand(layer.matrix_shape))
+    expected = blocks.split(delta.double().square() * mass).sum(1)
+    assert torch.allclose(felt(blocks, layer, seen)(blocks.split(delta)).double(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("technique", [RoundToNearest(bits=4, per=8), CompensatedRounding(bits=4, per=8), MXINT8])
+def test_inputs_that_rise_and_fall_together_do_not_lead_the_scales_of_groups_astray(technique: Encoder) -> None:
+    """All inputs have much in common, as what follows a ReLU has: groups could make up for each other's errors."""
+    layer = Layer(parameter="fc.weight", kind="linear", shape=(16, 64))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 400, 64, generator=generator, dtype=torch.float64).mul(0.3) + 1
+    seen = replace(evidence_of(LAYERS["linear"]), layer=layer, input_sum=x.mT @ x, gradient_sum=None)
+    weight = torch.randn(16, 64, generator=generator)
+
+    def error(coding: Coding) -> float:
+        change = (coding.decode() - weight).double()
+        return float((change @ seen.input_sum[0] * change).sum())
+
+    blind = error(technique.encode(weight, layer))
+    assert error(technique.encode(weight, layer, seen)) < blind
+    assert (technique.encode(weight, layer, seen).decode() - weight).norm() < 0.15 * weight.norm()

@@ -17,7 +17,7 @@ from laconic.core.scales import short
 from laconic.quantize.ranges import LeastError, Range
 from laconic.quantize.round_to_nearest import RoundToNearest
 from laconic.quantize.view import View, best, fitted
-from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine, through_inputs
+from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine
 
 TOGETHER = 2**24  # Numbers that are searched at once.
 MANY = 2**16
@@ -99,7 +99,7 @@ class CompensatedRounding:
     def _starts(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None) -> list[AffineGrid]:
         """The grid with the nearest points first, then those to start from."""
         nearest = RoundToNearest(bits=self.bits, symmetric=self.symmetric, per=self.per, range=self.range)
-        plain = nearest.rounded(weight, layer, None if evidence is None else through_inputs(evidence))
+        plain = nearest.rounded(weight, layer, evidence)
         return [plain, *(replace(plain, scale=short(plain.scale.float() * each)) for each in self._stretches)]
 
 

@@ -7,6 +7,7 @@ from typing import Literal, final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from laconic.calibrate import Layer, LayerEvidence, reached
 from laconic.core.blocks import Blocks
@@ -36,8 +37,9 @@ class RoundToNearest:
     Guarantees:
         The weight's shape stays.
         With `MinMax`, no weight moves by more than half a step.
-        `weigh` never costs more at the layer's output than the squared error does; beyond 256 inputs, where `A` is
-        approximated, only nearly so.
+        With a scale a channel, `weigh` never costs more at the layer's output than the squared error does; beyond 256
+        inputs, where `A` is approximated, only nearly so. The error of a group is that of its own inputs alone, since
+        what others do about it is not known when its scale is chosen.
 
     Example:
         >>> layer = Layer(parameter="fc.weight", kind="linear", shape=(4, 8))
@@ -68,15 +70,14 @@ class RoundToNearest:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
-        seen = reached(evidence)
-        return self.rounded(weight, layer, None if seen is None else through_inputs(seen))
+        return self.rounded(weight, layer, reached(evidence))
 
-    def rounded(self, weight: Tensor, layer: Layer, passed: Product | None) -> AffineGrid:
-        """Does what `encode` does, given the product with the second moment of the layer's inputs."""
+    def rounded(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None) -> AffineGrid:
+        """Does what `encode` does, with evidence of inputs that are not all zero."""
         check_codable(weight, layer.parameter)
         weight = weight.detach().float()
         blocks = self.blocks(layer)
-        error = weighed(blocks, layer, passed) if self.weigh and passed is not None else squared
+        error = felt(blocks, layer, evidence) if self.weigh and evidence is not None else squared
         steps = self.range.choose(
             blocks.split(weight), blocks.split(torch.ones_like(weight)), error, bits=self.bits, symmetric=self.symmetric
         )
@@ -96,6 +97,35 @@ class RoundToNearest:
 def squared(delta: Tensor) -> Tensor:
     """Sum of squares of every block: `[count, length] -> [count]`."""
     return delta.square().sum(1)
+
+
+def felt(blocks: Blocks, layer: Layer, evidence: LayerEvidence) -> Error:
+    """Returns the error at a layer's output by which scales are chosen.
+
+    Args:
+        blocks: what shares a scale. Groups of a channel are judged each by itself: shares of what all of them do
+            together can be negative, and lead astray.
+        layer: whose weight it is.
+        evidence: of its inputs.
+    """
+    if blocks.group_size is None:
+        return weighed(blocks, layer, through_inputs(evidence))
+    moment, (groups, outputs, inputs) = evidence.input_sum, layer.matrix_shape
+    runs = layer.kind in ("linear", "conv") and not layer.transposed and blocks.channels == groups * outputs
+    if moment.dim() == 2 or not runs:
+        energy = moment if moment.dim() == 2 else moment.diagonal(dim1=1, dim2=2)
+        mass = blocks.split(layer.weight((energy / energy.max()).float()[:, None, :].expand(layer.matrix_shape)))
+        return lambda delta: (delta.square() * mass).sum(1)
+    length, largest = blocks.length, moment.diagonal(dim1=1, dim2=2).max()
+    parts = [(moment[:, s : s + length, s : s + length] / largest).float() for s in range(0, inputs, length)]
+    parts[-1] = functional.pad(parts[-1], (0, blocks.missing, 0, blocks.missing))
+    own = torch.stack(parts, 1)  # `[groups, runs of inputs, length, length]`
+
+    def error(delta: Tensor) -> Tensor:
+        change = delta.view(groups, outputs, -1, length).transpose(1, 2)
+        return ((change @ own) * change).sum(3).transpose(1, 2).flatten()
+
+    return error
 
 
 def weighed(blocks: Blocks, layer: Layer, passed: Product) -> Error:

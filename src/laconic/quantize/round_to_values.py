@@ -17,9 +17,9 @@ from laconic.core.errors import check_whole, invalid
 from laconic.core.formats import FP4_E2M1, FP6_E2M3, FP8_E4M3, INT8, NF4, Format
 from laconic.core.sound import check_codable
 from laconic.quantize.ranges import Error
-from laconic.quantize.round_to_nearest import RoundToNearest, squared, weighed
+from laconic.quantize.round_to_nearest import RoundToNearest, felt, squared
 from laconic.quantize.view import SMALLEST, View, best, fitted
-from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine, through_inputs
+from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine
 
 FEW = 8  # With so few values it matters where the largest lies, and a single weight's nearest value says little.
 HALF = torch.finfo(torch.float16)
@@ -97,7 +97,7 @@ class RoundToValues:
     def _found(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None, kept: Tensor | None) -> ValueGrid:
         blocks = RoundToNearest(per=self.per).blocks(layer)
         seen = reached(evidence)
-        error = squared if seen is None else weighed(blocks, layer, through_inputs(seen))
+        error = squared if seen is None else felt(blocks, layer, seen)
         plain = self._plain(weight, blocks, error, torch.ones(()) if kept is None else blocks.split(kept.float()))
         if seen is None or seen.input_sum.dim() == 2 or not self.compensate:
             return plain
