@@ -116,6 +116,14 @@ def test_a_size_that_nothing_reaches_is_tried_with_what_comes_nearest():
     assert chosen({"size": 0.01}, outcome(fewest, large), routes=[fewest]) is None
 
 
+def test_a_file_without_blocks_that_is_too_large_is_set_right_by_channels():
+    found = Proposal(keep=0.75, size=0.1, blocks=True)
+    shorter = Route(proposal=found, size_bytes=100, macs=1, nats=0.1)
+    assert chosen({"size": 0.1}, outcome(shorter, Miss("size", 125, 100)), routes=[shorter]) == replace(
+        found, blocks=False, keep=round(0.97 * 0.75 * 0.8, 3)
+    )
+
+
 def test_with_accuracy_alone_limited_files_get_smaller_until_it_no_longer_holds():
     tiny = route(0.3, size=0.05, size_bytes=50)
     routes = [INTEGERS, FLOATS, SMALL, tiny]

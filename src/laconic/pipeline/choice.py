@@ -168,7 +168,8 @@ def _replanned(outcome: Outcome, wanted: Wanted, outcomes: Sequence[Outcome]) ->
     if (large := outcome.missed("size")) is not None:
         if found.size is None:
             found = replace(found, size=wanted.size)
-        else:
+        else:  # Channels, since blocks come in too few sizes to be set right.
+            found = replace(found, blocks=False)
             keeps.append(found.keep * large.bound / large.measured)
     if (many := outcome.missed("macs")) is not None:
         keeps.append(found.keep * many.bound / many.measured)

@@ -94,7 +94,8 @@ def _compress(job: Job, folder: Path, resume: bool) -> Result:
     workspace = Workspace(folder, job=job.fingerprint(), resume=resume, progress=job.progress)
     known = survey(job, workspace)
     attempts = _attempts(job, workspace, known)
-    winner = min(attempts, key=lambda one: rank(one.outcome))
+    judged = [one for one in attempts if one.measured] or attempts  # What was too large was not measured any further.
+    winner = min(judged, key=lambda one: rank(one.outcome))
     return finish(job, workspace, Course(routes=known.routes, attempts=attempts, winner=winner))
 
 

@@ -101,7 +101,7 @@ def _write(job: Job, course: Course, model: nn.Module, plan: Plan, workspace: Wo
     state = finished_state(winner.folder)
     facts = dict(_facts())
     kernels = Kernels.load(state)
-    report = tell(job, course, plan, kernels=kernels, facts=tuple(facts.items()), seconds=workspace.seconds())
+    report = tell(job, course, model, plan, kernels=kernels, facts=tuple(facts.items()), seconds=workspace.seconds())
     write_report(report, folder)
     write_artifact(
         folder / ARTIFACT,

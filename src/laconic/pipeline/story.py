@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import laconic.report as report
 from laconic.core.edit import Recode, RoundActivation
@@ -22,6 +22,7 @@ NAMED = 5
 def tell(
     job: Job,
     course: Course,
+    network: nn.Module,
     plan: Plan,
     *,
     kernels: Kernels,
@@ -45,7 +46,7 @@ def tell(
         ),
         ways=tuple(_way(route, course) for route in course.routes),
         attempts=tuple(_attempt(one, one is winner) for one in course.attempts),
-        layers=tuple(_layers(job, plan, kernels)),
+        layers=tuple(_layers(job, network, plan, kernels)),
         plan_words=tuple(map(str, plan)),
         methods=tuple(_methods(job)),
         command=job.command,
@@ -84,25 +85,29 @@ def _way(route: Route, course: Course) -> Way:
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
 
 
-def _layers(job: Job, plan: Plan, kernels: Kernels) -> Iterator[LayerRow]:
+def _layers(job: Job, network: nn.Module, plan: Plan, kernels: Kernels) -> Iterator[LayerRow]:
     recoded = {edit.parameter: edit for edit in plan.recodes}
     rounded = {edit.module for edit in plan if isinstance(edit, RoundActivation) and edit.side == "input"}
     named = {id(tensor): name for name, tensor in job.model.named_parameters()}
+    after = {name: tensor for name, tensor in network.named_parameters(remove_duplicate=False) if tensor.numel()}
     for path, module in job.model.named_modules():
         held = {f"{path}.{name}".lstrip("."): t for name, t in module.named_parameters(recurse=False)}
         tensors = {name: tensor for name, tensor in held.items() if named[id(tensor)] == name}  # Tied ones once.
         if not tensors:
             continue
-        packed = {name: recoded[name] for name in tensors if name in recoded and name not in kernels.left_whole}
+        coded = {name: recoded[name] for name in tensors if name in recoded}
+        floats = [name for name in tensors if name in after and (name not in coded or name in kernels.left_whole)]
+        packed = [edit.coding.size_bytes for name, edit in coded.items() if name not in kernels.left_whole]
+        removed = not coded and not floats
         yield LayerRow(
             name=path or "(the model itself)",
             kind=type(module).__name__,
             parameters=sum(t.numel() for t in tensors.values()),
             bytes_before=sum(t.nbytes for t in tensors.values()),
-            bytes_after=sum(packed[n].coding.size_bytes if n in packed else t.nbytes for n, t in tensors.items()),
-            done=_done([recoded[name] for name in tensors if name in recoded], path in rounded),
+            bytes_after=sum(packed) + sum(after[name].nbytes for name in floats),
+            done="removed" if removed else _done(list(coded.values()), path in rounded),
             kernel=next((kernels.kernels[name] for name in tensors if name in kernels.kernels), None),
-            why=_why(tensors, recoded, kernels),
+            why="the network does without it" if removed else _why(tensors, recoded, kernels),
         )
 
 
