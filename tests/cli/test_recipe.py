@@ -85,7 +85,10 @@ def test_every_loss_can_be_named():
         ({"loss": "{SoftLabels: {temperature: [1, 2]}}"}, r"temperature: got \[1, 2\]; expected float"),
         ({"cache": "{folder: a, encryptd: true}"}, "cache: got the key 'encryptd'.*Did you mean 'encrypted'"),
         ({"student": "{SoftTree: {inputs: 4, classes: 2}}"}, "student: SoftTree: the key 'depth' is missing"),
-        ({"student": "{SoftTre: {inputs: 4}}"}, "student: got the key 'SoftTre'; expected an argument of Derive"),
+        (
+            {"student": "{SoftTre: {inputs: 4}}"},
+            "student: got 'SoftTre'; expected the name of a class. Did you mean 'SoftTree'",
+        ),
         ({"augment": "{Repeated: {variants: 2}}"}, "augment: Repeated: the key 'augmentations' is missing"),
         ({"training": "{epochs: 1.5}"}, "training: epochs: got 1.5; expected int"),
         ({"training": "{epochs: 1, clip_norm: true}"}, "clip_norm: got True; expected float"),

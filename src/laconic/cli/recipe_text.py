@@ -151,8 +151,7 @@ def value_of(hint: Any, given: object, where: str) -> Any:
     hints = _choices(hint)
     if hint is Any or (str in hints and isinstance(given, str)):
         return given
-    named = isinstance(given, Mapping) and len(given) == 1 and KINDS.get(next(iter(given))) in hints
-    if not named and (own := next((h for h in hints if h in OWN), None)):
+    if not _names_a_class(hints, given) and (own := next((h for h in hints if h in OWN), None)):
         return build(own, given, where)
     if isinstance(given, Mapping) and (inside := next((h for h in hints if get_origin(h) is Mapping), None)):
         return {str(key): value_of(get_args(inside)[1], value, f"{where}: {key}") for key, value in given.items()}
@@ -163,6 +162,12 @@ def value_of(hint: Any, given: object, where: str) -> Any:
         wraps = next((h for h in hints if get_origin(h) is tuple), None)
         return (found,) if wraps else found
     return _plain(hints, given, where)
+
+
+def _names_a_class(hints: Sequence[Any], given: object) -> bool:
+    """Whether a value is `{Name: {argument: value}}` where that may stand beside plain arguments."""
+    inside = list(given.values()) if isinstance(given, Mapping) else []
+    return len(inside) == 1 and isinstance(inside[0], Mapping) and any(h in KINDS.values() for h in hints)
 
 
 def _several(hints: Sequence[Any], given: Sequence[object], where: str) -> Any:
