@@ -1,9 +1,20 @@
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from laconic.core.errors import DataError, UsageError
-from laconic.core.metric import METRICS, Metric, class_last, correct, metric_named, squared_errors, values_like
+from laconic.core.metric import (
+    METRICS,
+    Metric,
+    class_last,
+    correct,
+    metric_named,
+    squared_errors,
+    surprise,
+    values_like,
+)
 
 
 def test_correct_is_one_where_the_largest_logit_is_the_labels() -> None:
@@ -55,6 +66,20 @@ def test_values_of_another_shape_are_refused_even_where_the_count_fits(shape: tu
         values_like(torch.zeros(shape), torch.zeros(2, 3))
 
 
+def test_surprise_is_minus_the_log_probability_of_the_label() -> None:
+    logits = torch.tensor([[[0.0, math.log(3.0)], [5.0, -5.0]]])
+    found = surprise(logits, torch.tensor([[1, -100]]))
+    assert found[0, 0] == pytest.approx(math.log(4 / 3)) and bool(found[0, 1].isnan())
+    half = surprise(logits.half(), torch.tensor([[0, 0]]))
+    assert half.dtype == torch.float32 and half[0, 0] == pytest.approx(math.log(4), abs=1e-3)
+
+
+@pytest.mark.parametrize("label", [2, -1])
+def test_a_label_that_is_no_class_is_refused(label: int) -> None:
+    with pytest.raises(DataError, match=f"labels from {min(label, 0)} to {max(label, 0)} do not fit 2 classes"):
+        surprise(torch.zeros(3, 2), torch.tensor([0, label, -100]))
+
+
 def test_metrics_are_found_by_name_or_taken_as_they_are() -> None:
     own = Metric(name="own", score=correct)
     assert metric_named(own) is own
@@ -65,6 +90,7 @@ def test_metrics_are_found_by_name_or_taken_as_they_are() -> None:
 
 def test_an_unknown_metric_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match=r"Task.metric: got 'acuracy'; expected one of 'accuracy', 'mse', or a laconic"
+        UsageError,
+        match=r"Task.metric: got 'acuracy'; expected one of 'accuracy', 'cross entropy', 'mse', or a laconic",
     ):
         metric_named("acuracy")

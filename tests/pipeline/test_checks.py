@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from laconic import Budget, DataError, ExportError, Metric, ModelError, Target, Task, UsageError, compress
 from laconic.core.errors import LaconicError
-from laconic.pipeline.checks import check_batch_size, check_drop
+from laconic.pipeline.checks import check_batch_size, check_drop, check_task
 
 from .samples import at_once, data, network, task
 
@@ -106,3 +106,11 @@ def test_a_batch_size_that_the_models_code_fixes_must_be_the_targets():
         ExportError, match=r"got 1; the model's code fixes the batch at the 32 .*'onnxruntime:batch_size=32'"
     ):
         check_batch_size(False, 32, Target(batch_size=1))
+
+
+def test_labels_of_a_language_model_that_are_its_inputs_are_said():
+    ids = torch.arange(6).reshape(2, 3)
+    model = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 6))
+    with pytest.warns(UserWarning, match="the labels are the inputs themselves"):
+        check_task(model, Task(evaluate=[(ids, ids.clone())]))
+    check_task(model, Task(evaluate=[(ids, ids.roll(-1, 1))]))

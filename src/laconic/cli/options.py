@@ -43,7 +43,7 @@ Epochs = Annotated[int, typer.Option(min=0, help="Of recovery by distillation fr
 Minutes = Annotated[
     float | None, typer.Option(help="Of recovery for one attempt at most, where the epochs would take longer.")
 ]
-MetricName = Annotated[str | None, typer.Option("--metric", help="accuracy or mse.")]
+MetricName = Annotated[str | None, typer.Option("--metric", help="accuracy, 'cross entropy' or mse.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="For a folder of arrays.")]
 
 

@@ -117,7 +117,7 @@ class Recipe:
         data: `module:function` or a folder of arrays.
         teacher_inputs: what the teacher calls an input -> what the batch calls it, where it reads other ones.
         student_inputs: the batch's inputs that the student gets; none named: all.
-        metric: `accuracy` or `mse`.
+        metric: `accuracy`, `cross entropy` or `mse`.
         batch_size: for a folder of arrays.
         loss: on the answers; several are added up.
         match: layers, `auto` or `learned`.

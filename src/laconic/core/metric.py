@@ -58,6 +58,23 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
     return hits.masked_fill(labels == IGNORED_LABEL, torch.nan)
 
 
+def surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    """`-log p(label)` in nats, NaN where the label is -100; the labels' shape.
+
+    Raises:
+        DataError: a label is none of the classes.
+    """
+    rows, counted = class_last(logits, labels), labels != IGNORED_LABEL
+    if bool(((labels < 0) | (labels >= rows.shape[-1]))[counted].any()):
+        raise DataError(
+            f"Task: labels from {int(labels[counted].min())} to {int(labels[counted].max())} do not fit "
+            f"{rows.shape[-1]} classes; expected numbers from 0, or -100 where a position does not count."
+        )
+    chosen = labels.masked_fill(~counted, 0)[..., None]
+    nats = -rows.float().log_softmax(-1).gather(-1, chosen)[..., 0]
+    return nats.masked_fill(~counted, torch.nan)
+
+
 def values_like(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns predicted values in the labels' shape; a last dimension of one may be there or not.
 
@@ -79,6 +96,7 @@ def squared_errors(logits: Tensor, labels: Tensor) -> Tensor:
 
 METRICS = (
     Metric(name="accuracy", score=correct),
+    Metric(name="cross entropy", score=surprise, higher_is_better=False),
     Metric(name="mse", score=squared_errors, higher_is_better=False, regression=True),
 )
 

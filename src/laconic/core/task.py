@@ -152,10 +152,12 @@ class Task:
 
     Args:
         evaluate: an iterable that can be walked more than once (a `DataLoader`, a list of batches), with labels; all
-            reported figures come from it.
+            reported figures come from it. A label belongs to the logits of its own position: those of a language model
+            are the tokens that come next, not its inputs.
         train: the same for training and recovery; labels are not needed for distillation. None: no training.
         calibrate: the same for the one pass that gathers evidence; default: `train`, else `evaluate` without labels.
-        metric: `"accuracy"`, `"mse"`, or a `Metric`.
+        metric: `"accuracy"`, `"cross entropy"` (nats a prediction, for language models: its exponential is the
+            perplexity), `"mse"`, or a `Metric`.
         split: takes apart what a loader yields. Default: `split_batch`.
         call: calls the model on a `Batch`. Default: `call_model`.
         logits: finds the logits in the model's output. Default: `read_logits`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 
 import torch
 from torch import nn
@@ -47,12 +48,24 @@ def check_task(model: nn.Module, task: Task) -> None:
     """
     if not isinstance(task, Task):
         raise invalid("compress.task", type(task).__name__, "a laconic.Task", "Write Task(train=..., evaluate=...).")
+    _warn_of_labels_that_are_inputs(_first_batch(task, "evaluate"))
     sizes = {part: _first_batch(task, part).size for part in ("evaluate", "calibrate")}
     runner = TorchRunner(model, task, name="the model")
     evaluate(answers(runner, task, limit=sizes["evaluate"]), task.score)
     next(answers(runner, task, part="calibrate", limit=sizes["calibrate"]))
     if task.train is not None:
         next(answers(runner, task, part="train", limit=_first_batch(task, "train").size))
+
+
+def _warn_of_labels_that_are_inputs(batch: Batch) -> None:
+    """Says so where a language model would be scored on repeating its input."""
+    labels = batch.labels
+    if labels is not None and labels.dim() > 1 and any(torch.equal(labels, tokens) for tokens in batch.inputs):
+        warnings.warn(
+            "Task.evaluate: the labels are the inputs themselves; expected, for each position, what its own logits "
+            "should say: in a language model the next token. Write labels[:, :-1] = ids[:, 1:], labels[:, -1] = -100.",
+            stacklevel=2,
+        )
 
 
 def check_drop(budget: Budget, task: Task) -> None:
