@@ -18,8 +18,29 @@ import laconic
 import manner
 import networks
 from laconic.calibrate import Layer
-from laconic.core.formats import BINARY, FP4_E2M1, FP8_E4M3, NF4, TERNARY, additive_power_of_two, power_of_two
-from laconic.quantize import MXFP4, CompensatedRounding, RoundToValues, ScalarCodebook, VectorCodebook
+from laconic.core.formats import (
+    BINARY,
+    FP4_E2M1,
+    FP6_E2M3,
+    FP6_E3M2,
+    FP8_E4M3,
+    FP8_E5M2,
+    NF4,
+    TERNARY,
+    additive_power_of_two,
+    logarithmic,
+    power_of_two,
+)
+from laconic.quantize import (
+    MXFP4,
+    MXFP6,
+    MXFP8,
+    MXINT8,
+    CompensatedRounding,
+    RoundToValues,
+    ScalarCodebook,
+    VectorCodebook,
+)
 
 IMAGES, HELD_BACK, BATCH = 1024, 2000, 128
 Technique = CompensatedRounding | RoundToValues | ScalarCodebook | VectorCodebook
@@ -41,11 +62,18 @@ TECHNIQUES: dict[str, Technique | Callable[[Layer], Technique]] = {
     "affine 3 bits": CompensatedRounding(bits=3),
     "affine 2 bits": CompensatedRounding(bits=2),
     "fp8 e4m3": RoundToValues(format=FP8_E4M3),
+    "fp8 e5m2": RoundToValues(format=FP8_E5M2),
+    "fp6 e2m3": RoundToValues(format=FP6_E2M3),
+    "fp6 e3m2": RoundToValues(format=FP6_E3M2),
     "nf4": RoundToValues(format=NF4),
     "fp4 e2m1": RoundToValues(format=FP4_E2M1),
+    "mxfp8": MXFP8,
+    "mxfp6": MXFP6,
     "mxfp4": MXFP4,
+    "mxint8": MXINT8,
     "apot 4 bits": RoundToValues(format=additive_power_of_two(4)),
     "power of two 4 bits": RoundToValues(format=power_of_two(4)),
+    "logarithmic 4 bits": RoundToValues(format=logarithmic(4, steps=2)),
     "ternary": RoundToValues(format=TERNARY),
     "binary": RoundToValues(format=BINARY),
     "k-means 4 bits": ScalarCodebook(bits=4),
