@@ -1,5 +1,6 @@
 import copy
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -167,3 +168,25 @@ class Packed(nn.Module):
 def test_packed_sequences_are_refused_with_what_to_do_instead():
     with pytest.raises(ModelError, match=r"packed sequences\. Run the layer on padded sequences, and take each"):
         capture(Packed(), (torch.randn(2, 4, 2), torch.tensor([4, 2])))
+
+
+class _Remembering(nn.Module):
+    """Keeps something for the next token, as decoders of Hugging Face do unless told not to."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = SimpleNamespace(use_cache=True)
+        self.linear = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return {"logits": self.linear(x), "past_key_values": object() if self.config.use_cache else None}
+
+
+def test_what_a_decoder_keeps_for_the_next_token_is_no_part_of_the_graph():
+    model, x = _Remembering(), torch.randn(4, 3)
+    graph = capture(model, (x,))
+    torch.testing.assert_close(graph.module()(x)["logits"], model.linear(x))
+    assert model.config.use_cache
+    with pytest.raises(ModelError):
+        capture(model, (torch.randn(4, 5),))
+    assert model.config.use_cache

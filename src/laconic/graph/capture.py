@@ -203,14 +203,24 @@ def _tensor_groups(model: nn.Module) -> dict[int, tuple[str, ...]]:
 @contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
+    # What a Hugging Face model keeps for the next token is no tensor, and part of no answer.
+    keeping = [c for c in map(_config, modes) if getattr(c, "use_cache", None) is True]
     fast_attention = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     for module in modes:
         module.training = False
+    for config in keeping:
+        config.use_cache = False
     try:
         with torch.no_grad():
             yield
     finally:
+        for config in keeping:
+            config.use_cache = True
         torch.backends.mha.set_fastpath_enabled(fast_attention)
         for module, training in modes.items():
             module.training = training
+
+
+def _config(module: nn.Module) -> Any:
+    return vars(module).get("config")
