@@ -20,6 +20,15 @@ def test_the_second_moment_is_the_sum_of_outer_products() -> None:
     torch.testing.assert_close(total, reference(torch.cat(chunks, 1)))
 
 
+@pytest.mark.parametrize("size", [7, 8, 19])
+def test_a_product_in_parts_is_the_whole_one_and_symmetric(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(moments, "WIDE", 2)
+    vectors = torch.randn(2, 9, size)
+    total, _ = second_moment([vectors])
+    torch.testing.assert_close(total, reference(vectors))
+    assert torch.equal(total, total.mT)
+
+
 def test_small_eigenvalues_survive() -> None:
     scales = torch.tensor([1e3, 1e-3], dtype=torch.float64)
     turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)

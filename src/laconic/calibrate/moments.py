@@ -12,6 +12,8 @@ CHUNK = 2**22
 # Up to this size products run in float64: they cost 2.5 times as much as in float32 and keep eigenvalues down to 1e-16
 # of the largest. Beyond it, products of a chunk run in float32 (down to 1e-7) and only their sum in float64.
 EXACT = 1024
+# From this size on a product is taken in so many parts, nearly half of which are mirrored.
+WIDE, PARTS = 512, 8
 # Beyond this size only the diagonal is kept: the full moment would take more than 1.2 GB.
 FULL = 12288
 
@@ -43,7 +45,19 @@ def _product(rows: Tensor) -> Tensor:
     if size > FULL:
         return rows.double().square().sum(1)
     rows = rows.double() if size <= EXACT else rows.float()
-    return rows.mT @ rows
+    return rows.mT @ rows if size < WIDE else _symmetric(rows)
+
+
+def _symmetric(rows: Tensor) -> Tensor:
+    """Returns `rows^T rows` from what is on and above its diagonal, part by part."""
+    groups, _, size = rows.shape
+    step = -(-size // PARTS)
+    found = rows.new_empty(groups, size, size)
+    for start in range(0, size, step):
+        part = slice(start, start + step)
+        found[:, part, start:] = rows[:, :, part].mT @ rows[:, :, start:]
+        found[:, start + step :, part] = found[:, part, start + step :].mT
+    return found
 
 
 def room(groups: int, size: int) -> int:
