@@ -22,6 +22,13 @@ def test_the_headline_gives_both_values_of_a_metric_that_is_no_share() -> None:
     assert headline(samples.regression()).endswith("mse worse, from 0.01130 to 0.01260")
 
 
+def test_a_change_too_small_to_be_shown_is_no_change() -> None:
+    report = samples.regression()
+    score = dataclasses.replace(report.original.score, value=report.original.score.value + 1e-9)
+    report = dataclasses.replace(report, compressed=dataclasses.replace(report.compressed, score=score))
+    assert headline(report).endswith("mse 0.01130 as before")
+
+
 def test_an_unchanged_model_is_said_to_be_unchanged() -> None:
     report = samples.digits()
     same = dataclasses.replace(report, compressed=report.original)

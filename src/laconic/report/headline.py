@@ -67,5 +67,7 @@ def _score(before: Score | None, after: Score | None) -> str:
         moved = "gained" if (difference > 0) == after.higher_is_better else "lost"
         return f"{100 * abs(difference):.2f} points of {after.metric} {moved}"
     better = (difference > 0) == after.higher_is_better
-    values = (wording.score(score.value, score.metric) for score in (before, after))
+    values = [wording.score(score.value, score.metric) for score in (before, after)]
+    if len(set(values)) == 1:
+        return f"{after.metric} {values[0]} as before"
     return f"{after.metric} {'better' if better else 'worse'}, from {' to '.join(values)}"
