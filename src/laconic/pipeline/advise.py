@@ -159,20 +159,21 @@ def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route]) -> 
     elif not wanted.allows(route):
         verdict = _excess(route, wanted)
     elif not should_be_quick(route, wanted, routes, []):
-        verdict = f"too slow: about {time_of(route, routes, []):.2f} of the time"
+        verdict = f"too slow: about {time_of(route, routes, []):.2f} of the time, and {wanted.latency:.2f} are allowed"
     elif best.nats is not None and route.nats > best.nats:
-        verdict = "moves the answers more"
+        verdict = f"moves the answers more: {significant(route.nats)} nats, not {significant(best.nats)}"
     else:
         verdict = f"no nearer by more than {SLIGHT} nats, and slower or larger"
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
 
 
 def _excess(route: Route, wanted: Wanted) -> str:
-    if route.macs > (1 + MARGIN) * wanted.macs * wanted.original_macs:
-        return "too many multiply-adds"
-    if route.size_bytes > (1 + MARGIN) * wanted.size * wanted.original_bytes:
-        return "too large"
-    return f"too much memory: about {byte_size(route.memory or 0.0)}"
+    macs, size = wanted.macs * wanted.original_macs, wanted.size * wanted.original_bytes
+    if route.macs > (1 + MARGIN) * macs:
+        return f"too many multiply-adds: {short_count(route.macs)}, and {short_count(round(macs))} are allowed"
+    if route.size_bytes > (1 + MARGIN) * size:
+        return f"too large: about {byte_size(route.size_bytes)}, and {byte_size(round(size))} are allowed"
+    return f"too much memory: about {byte_size(route.memory or 0.0)}, and {byte_size(wanted.memory or 0.0)} are allowed"
 
 
 def _expected(job: Job, best: Route, training: tuple[int, float] | None) -> Iterator[str]:
