@@ -16,7 +16,7 @@ def test_weights_and_memory_are_counted_by_hand():
     assert Forecast.of(MODEL, prices=True) == Forecast(
         layers=3,
         weights=WEIGHTS,
-        seconds=pytest.approx(20_000 * 384 * 2e-6 + 384 * 1536 * (2 * 2e-6 + (384 + 1536) * 2e-9)),
+        seconds=pytest.approx(20_000 * 384 * 5e-6 + 384 * 1536 * (2 * 5e-6 + (384 + 1536) * 5e-9)),
         memory_bytes=8 * moments + 3 * held + 6 * WEIGHTS,
     )
 

@@ -14,8 +14,8 @@ from laconic.core.errors import ModelError
 from laconic.measure import module_bytes
 from laconic.report.wording import byte_size, short_count
 
-A_WEIGHT, AN_INPUT = 2e-6, 2e-9
-"""Seconds of pricing every technique on one weight, and more of it for each input of its layer; on one core."""
+A_WEIGHT, AN_INPUT = 5e-6, 5e-9
+"""Seconds of pricing one weight and of measuring offers with it, and more for each input of its layer; on one core."""
 MOMENT, COPIES, OFFERED = 8, 3, 6
 """Bytes of an entry of a second moment, copies of the model at the least, and bytes of all offers for one weight."""
 LONG = 60.0
