@@ -28,9 +28,10 @@ def stepping_fails(monkeypatch):
     monkeypatch.setattr(decompositions, "_rnn_helper", fail)
 
 
+@pytest.mark.usefixtures("stepping_fails")
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # PyTorch says so of its own kernels.
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-def test_shapes_are_those_of_the_layer_and_no_step_is_taken(layer, stepping_fails):
+def test_shapes_are_those_of_the_layer_and_no_step_is_taken(layer):
     x = torch.randn(2, 2, 4)
     graph = capture(layer.eval(), (x,), dynamic_batch=False)
     (call,) = [node for node in graph.nodes if node.op == "call_function" and ".input" in str(node.target)]
@@ -40,7 +41,8 @@ def test_shapes_are_those_of_the_layer_and_no_step_is_taken(layer, stepping_fail
     torch.testing.assert_close(graph.module()(x)[0], output)
 
 
-def test_export_takes_no_step_either(stepping_fails, tmp_path):
+@pytest.mark.usefixtures("stepping_fails")
+def test_export_takes_no_step_either(tmp_path):
     class Last(nn.Module):
         def __init__(self):
             super().__init__()
