@@ -37,7 +37,7 @@ GOOD = ("compress", "nets:build", "--data", "nets:task", "--epochs", 0)
         (["nets:build", "--drop=-1"], "For one point of accuracy write 0.01"),
         (["nets:build", "--target", "abacus"], "Target.runtime: got 'abacus'; expected one of onnxruntime"),
         (["nets:build", "--target", "onnxruntime:threads=none"], "expected runtime:threads=N,batch_size=N"),
-        (["nets:build", "--metric", "beauty"], "Task.metric: got 'beauty'; expected one of 'accuracy', 'mse'"),
+        (["nets:build", "--metric", "beauty"], "got 'beauty'; expected one of 'accuracy', 'cross entropy', 'mse'"),
     ],
 )
 def test_wrong_usage_is_exit_code_two(laconic: Laconic, tmp_path: Path, arguments: list[str], words: str) -> None:

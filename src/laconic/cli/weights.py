@@ -176,7 +176,7 @@ def price(
     model: ModelName,
     data: DataName,
     weights: Weights = None,
-    measure: Annotated[int, typer.Option(min=0, help="Offers measured to correct the predictions.")] = 32,
+    measure: Annotated[int, typer.Option(min=0, help="Offers measured to correct the predictions.")] = 48,
     everything: Annotated[
         bool, typer.Option("--everything", help="Offer what rarely wins too: masked codebooks, sums, dictionaries.")
     ] = False,

@@ -32,7 +32,7 @@ def price(
     *,
     techniques: Sequence[Technique | AcrossDepth] | None = None,
     evidence: Evidence | None = None,
-    measure: int = 32,
+    measure: int = 48,
     samples: int = 256,
     graph: Graph | None = None,
     progress: Callable[[int, int, str], None] | None = None,
