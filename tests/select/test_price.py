@@ -65,7 +65,7 @@ def test_fewer_bits_are_smaller_and_dearer() -> None:
 def test_measured_offers_are_measured_on_samples_behind_the_evidence() -> None:
     held_back = smooth(64, seed=4)
     points = [offer for offer in PRICES.offers if offer.measured_nats is not None]
-    assert len(points) == 32
+    assert len(points) == 48
     for offer in points[::5]:
         assert offer.edit is not None
         assert offer.measured_nats == pytest.approx(measured(apply(MODEL, Plan.of([offer.edit])), held_back))
