@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from laconic.core.errors import DataError, invalid
 
@@ -70,8 +71,8 @@ def surprise(logits: Tensor, labels: Tensor) -> Tensor:
             f"Task: labels from {int(labels[counted].min())} to {int(labels[counted].max())} do not fit "
             f"{rows.shape[-1]} classes; expected numbers from 0, or -100 where a position does not count."
         )
-    chosen = labels.masked_fill(~counted, 0)[..., None]
-    nats = -rows.float().log_softmax(-1).gather(-1, chosen)[..., 0]
+    flat = rows.float().flatten(0, -2), labels.long().flatten()
+    nats = functional.cross_entropy(*flat, ignore_index=IGNORED_LABEL, reduction="none").view(labels.shape)
     return nats.masked_fill(~counted, torch.nan)
 
 

@@ -142,11 +142,16 @@ def refitted(model: nn.Module, smaller: Smaller, values: Mapping[str, Tensor]) -
     plan = smaller.plan + Plan.of(Recode(name, Dense.of(value)) for name, value in values.items())
     if smaller.planned:
         return smaller._replace(model=apply(model, plan), plan=plan)
-    held = dict(smaller.model.named_parameters(remove_duplicate=False)) | dict(smaller.model.named_buffers())
+    fill(smaller.model, values)
+    return smaller._replace(plan=plan)
+
+
+def fill(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Puts values into parameters and buffers, by name."""
+    held = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
     with torch.no_grad():
         for name, value in values.items():
             held[name].copy_(value)
-    return smaller._replace(plan=plan)
 
 
 def tolerance(model: nn.Module) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-from torch.fx import GraphModule
 
 from laconic.core.task import Task
 from laconic.graph.axes import Axes
 from laconic.graph.cutting import cut
+from laconic.prune.cutting import fill
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.ranking import Ranked
 from laconic.prune.refit import refit
@@ -48,16 +47,8 @@ def nearest(
     for one in tried:
         smaller = cut(found, one.kept)
         if weights is not None:
-            _fill(smaller, refit(found, one.kept, inputs, weights=weights))
+            fill(smaller, refit(found, one.kept, inputs, weights=weights))
         nats.append(prices.of_model(smaller))
     best = min(range(len(tried)), key=nats.__getitem__)
     shown = ", ".join(f"{price:.3g} nats by {one.ranking}" for one, price in zip(tried, nats, strict=True))
     return tried[best], f"ranked by {tried[best].ranking}: in a trial on few samples it came nearest ({shown})."
-
-
-def _fill(model: GraphModule, values: Mapping[str, Tensor]) -> None:
-    """Puts values into parameters and buffers, by name."""
-    held = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
-    with torch.no_grad():
-        for name, value in values.items():
-            held[name].copy_(value)
