@@ -20,7 +20,7 @@ Kernel = Callable[..., tuple[Tensor, ...]]
 def recurrent_shapes() -> Iterator[None]:
     """Lets tracers see what LSTM, GRU and plain recurrent layers return without unrolling them.
 
-    Without it, one layer over 1,000 steps takes a tracer most of a minute, each of the several times that it looks.
+    Without it, a tracer takes time in proportion to the steps, each of the several times that it looks.
     Acts on tensors without values only; where this version of PyTorch keeps its kernels elsewhere, nothing changes.
     """
     aten = torch.ops.aten

@@ -23,8 +23,7 @@ from laconic.select.menu import FOR_ONNX
 
 MEASURED_OFFERS, FEWER_OFFERS, FOR_PRICES, HELD_BACK = 24, 12, 128, 256
 """Offers that set prices right, of the original and of a model that has been cut, and samples for them; and samples for
-whole plans. Half the samples move the prices of ResNet-20 by 7 %, half the offers as well by 18 %, and what is chosen
-by them not at all or by a tenth of its nats."""
+whole plans."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
