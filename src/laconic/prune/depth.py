@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from laconic.core.apply import apply
-from laconic.core.edit import Cut, Slice
-from laconic.core.errors import LaconicError, ModelError, invalid
-from laconic.core.plan import Plan
+from laconic.core.errors import ModelError, invalid
 from laconic.core.task import Task
 from laconic.graph import Costs, Graph, capture, costs
 from laconic.graph.axes import Axes, axes
-from laconic.graph.blocks import Block, blocks, freed
+from laconic.graph.blocks import Block, blocks
 from laconic.graph.example import Example, example_inputs
-from laconic.graph.shortening import replacements, shorten, shortening_error
+from laconic.graph.shortening import shorten
 from laconic.prune.configuration import has_config
-from laconic.prune.cutting import Smaller, refitted, tolerance
+from laconic.prune.cutting import Smaller, refitted
 from laconic.prune.depth_choice import BlockMeasure, BlockSavings, Chosen, choose_blocks
 from laconic.prune.depth_prices import Prices, batches_of
-from laconic.prune.depth_swaps import swaps
 from laconic.prune.listed_experts import listed_experts, without_experts
+from laconic.prune.nearness import missed
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.renumbered import renumbered
-from laconic.prune.rewriting import rewritings_of
-
-NEAR = 0.02
-"""A ratio that is missed by more than this is said."""
+from laconic.prune.without_blocks import without_blocks
 
 
 def remove_blocks(
@@ -108,7 +102,7 @@ def remove_blocks(
     routed = _without_experts(model, found, names or (), args, kwargs)
     chosen = Chosen() if routed else _chosen(graph, prices, ratio, count, names, of, keep)
     routed = routed or _without_experts(model, found, [block.name for block in chosen.blocks], args, kwargs)
-    shallower = routed or _without(model, graph, chosen.blocks, args, kwargs)
+    shallower = routed or without_blocks(model, graph, chosen.blocks, args, kwargs)
     removed = {block.name: price for block, price in zip(chosen.blocks, chosen.prices, strict=True)}
     if routed and not removed:
         removed = {", ".join(names or ()): prices.of_model(routed.model)}
@@ -143,80 +137,6 @@ def _without_experts(
     if not gone or sum(map(len, gone.values())) < len(set(names)):
         return None
     return without_experts(model, found, gone, args, kwargs)
-
-
-def _without(
-    model: nn.Module, graph: Graph, removed: Sequence[Block], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Smaller:
-    """Returns the user's own module without some blocks where it can do without them, else the graph."""
-    shorter = shorten(graph, removed)
-    limit, error = tolerance(model), shortening_error(graph, removed, shorter, args, kwargs)
-    if not error <= limit:
-        names = ", ".join(block.name for block in removed)
-        raise ModelError(
-            f"remove_blocks: {type(model).__name__} without {names} is {error:.2g} away from the original with zeros "
-            f"there, expected at most {limit:.1g}; nothing is returned. Please report this model."
-        )
-    aim, why, first = costs(capture(shorter, args, kwargs)), "", Plan()
-    for plan in swaps(model, graph, removed, args, kwargs):
-        own = apply(model, plan)
-        first = first if len(first) else plan
-        found, why = _tried(own, graph, removed, args, kwargs)
-        if found <= limit:
-            why = _more_than(own, aim, args, kwargs)
-            if not why:
-                return Smaller(own, plan, "module", "", found)
-    try:
-        for plan, notes in rewritings_of(
-            model, first + _emptied(model, first, graph, removed), lambda: shorten(graph, removed)
-        ):
-            rewritten = apply(model, plan)
-            found, _ = _tried(rewritten, graph, removed, args, kwargs)
-            if found <= limit:
-                return Smaller(rewritten, plan, "graph", why, found, notes)
-    except ModelError as failure:
-        note = str(failure)
-    else:
-        note = "its calls, written down and read back, compute something else."
-    return Smaller(shorter, first, "graph", why, error, (f"this graph cannot be saved: {note}",))
-
-
-def _emptied(model: nn.Module, plan: Plan, graph: Graph, removed: Sequence[Block]) -> Plan:
-    """Returns cuts to nothing of the parameters that no module took along: the user's modules hold them directly."""
-    held = dict(apply(model, plan).named_parameters(remove_duplicate=False))
-    names = [name for name in freed(graph, replacements(removed)) if name in held and held[name].dim()]
-    nothing = torch.zeros(0, dtype=torch.int64)
-    return Plan.of(Cut(axis=f"{name}[0]", slices=(Slice(name, 0, nothing),)) for name in names)
-
-
-def _tried(
-    own: nn.Module, graph: Graph, removed: Sequence[Block], args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[float, str]:
-    """Returns how far the user's module is from the proof's reference, and what to say where it is too far."""
-    modes = {module: module.training for module in own.modules()}
-    try:
-        error = shortening_error(graph, removed, own.eval(), args, kwargs)
-    except LaconicError:
-        raise
-    except Exception as failure:  # The user's code, with modules that it did not expect: it may raise anything.
-        text = str(failure).strip() or type(failure).__name__
-        return float("inf"), f"its own code does not run without these blocks: {text.splitlines()[0]}"
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return error, f"its own code computes something else without these blocks (off by {error:.2g})"
-
-
-def _more_than(own: nn.Module, aim: Costs, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Returns what the user's module still holds or computes of removed blocks, in words; empty if nothing."""
-    try:
-        got = costs(capture(own, args, kwargs))
-    except ModelError as failure:
-        return f"its own code cannot be exported without these blocks: {failure}"
-    parameters, macs = got.parameter_count - aim.parameter_count, got.macs - aim.macs
-    if parameters > 0 or macs > 0:
-        return f"its own code still holds {parameters:,} parameters and computes {macs:,} MACs of these blocks"
-    return ""
 
 
 def _chosen(
@@ -284,8 +204,7 @@ def _check(
             raise invalid(f"remove_blocks.{name}", number, "a whole number of at least 1")
 
 
-def _notes(before: Costs, after: Costs, ratio: float | None, of: str) -> Iterator[str]:
+def _notes(before: Costs, after: Costs, ratio: float | None, of: str) -> list[str]:
     whole, left = (before.macs, after.macs) if of == "macs" else (before.parameter_count, after.parameter_count)
-    reached = 1 - left / whole if whole else 0.0
-    if ratio is not None and abs(reached - ratio) > NEAR:
-        yield f"asked to save {ratio:.1%} of the {of}, saved {reached:.1%}: no blocks come nearer."
+    saved = 1 - left / whole if whole else 0.0
+    return [] if ratio is None else missed(ratio, saved, of=of, by="blocks")

@@ -21,11 +21,12 @@ from laconic.prune.cutting import Smaller, cut_out, refitted
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
+from laconic.prune.nearness import missed
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
 from laconic.prune.shared_widths import shared_widths
-from laconic.prune.whole import NEAR, Compensation
+from laconic.prune.whole import Compensation
 
 Schedule = Literal["cubic", "linear", "one-shot"]
 
@@ -185,8 +186,7 @@ class _Course:
             smaller = self._fitted(model, self.original, kept, smaller)
         else:
             smaller = refitted(model, smaller, _new_values(smaller.model, trained))
-        reached, of = 1 - self._left(kept), self.savings.measure
-        missed = f"asked to save {ratio:.1%} of the {of}, saved {reached:.1%}: no sizes that are allowed come nearer."
+        saved, of = 1 - self._left(kept), self.savings.measure
         return Pruned(
             model=trained or smaller.model,
             plan=smaller.plan,
@@ -197,7 +197,7 @@ class _Course:
             keep={axis.name: kept[axis] for axis in self.original if axis in kept},
             before=costs(self.original.graph),
             after=costs(smaller.graph or capture(smaller.model, *self.example)),
-            notes=(*[missed][: abs(reached - ratio) > NEAR], *smaller.notes),
+            notes=(*missed(ratio, saved, of=of, by="sizes that are allowed"), *smaller.notes),
         )
 
     def _left(self, kept: Mapping[Axis, Tensor]) -> float:

@@ -11,13 +11,12 @@ from laconic.graph.axes import Axes
 from laconic.graph.cutting import cut
 from laconic.prune.cutting import fill
 from laconic.prune.depth_prices import Prices, batches_of
+from laconic.prune.nearness import comparable
 from laconic.prune.ranking import Ranked
 from laconic.prune.refit import refit
 
 TRIED = 512
 """Samples: what remains is fitted to the first half, and judged on the other."""
-NEAR = 0.02
-"""Rankings that miss the ratio by so much more than another are not considered."""
 
 
 def nearest(
@@ -34,8 +33,7 @@ def nearest(
         task: its calibration data is read, without labels.
         weights: as in `refit`; None: nothing is fitted.
     """
-    missed = [abs(one.saved - ratio) for one in ranked]
-    tried = [one for one, miss in zip(ranked, missed, strict=True) if miss <= min(missed) + NEAR]
+    tried = comparable(ranked, [one.saved for one in ranked], ratio)
     if len(tried) == 1:
         return tried[0], ""
     device = next((p.device for p in found.graph.parameters.values()), torch.device("cpu"))

@@ -17,6 +17,7 @@ from laconic.graph.axes import Axis
 from laconic.graph.example import Example, example_inputs
 from laconic.prune.depth import remove_blocks
 from laconic.prune.depth_prices import Prices, batches_of
+from laconic.prune.nearness import comparable
 from laconic.prune.pruned import Pruned
 
 KINDS = (
@@ -27,8 +28,6 @@ KINDS = (
 SHARES = (0.0, 1 / 3, 2 / 3, 1.0)
 """Of what is saved, how much blocks may save: each is tried."""
 PRICED_ON = 256
-NEAR = 0.02
-"""Splits that miss the ratio by so much more than another are not considered."""
 Narrow = Callable[[nn.Module, float], Pruned]
 
 
@@ -124,9 +123,8 @@ def jointly(
             tried.append(shorter)
     if not tried:
         return narrow(model, ratio)
-    missed = [abs((found.macs_ratio if of == "macs" else found.parameters_ratio) - (1 - ratio)) for found in tried]
-    reached = [found for found, miss in zip(tried, missed, strict=True) if miss <= min(missed) + NEAR]
-    return min(reached, key=lambda found: prices.of_model(found.model))
+    saved = [1 - (found.macs_ratio if of == "macs" else found.parameters_ratio) for found in tried]
+    return min(comparable(tried, saved, ratio), key=lambda found: prices.of_model(found.model))
 
 
 def _narrowed(narrow: Narrow, model: nn.Module, ratio: float) -> list[Pruned]:

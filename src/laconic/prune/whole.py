@@ -21,6 +21,7 @@ from laconic.prune.depth import remove_blocks
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Importance
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
+from laconic.prune.nearness import missed
 from laconic.prune.pruned import Pruned
 from laconic.prune.ranking import Ranked, rankings
 from laconic.prune.refit import refit
@@ -31,8 +32,6 @@ from laconic.prune.trial import nearest
 from laconic.prune.units import Units, jointly, present
 
 Compensation = Literal["weights", "statistics"]
-NEAR = 0.02
-"""A ratio that is missed by more than this is said."""
 
 
 def prune(
@@ -180,7 +179,6 @@ def _check(*, ratio: float, samples: int) -> None:
 def _notes(chosen: Ranked, ratio: float, of: str, how: str) -> Iterator[str]:
     if how:
         yield how
-    if abs(chosen.saved - ratio) > NEAR:
-        yield f"asked to save {ratio:.1%} of the {of}, saved {chosen.saved:.1%}: no sizes that are allowed come nearer."
+    yield from missed(ratio, chosen.saved, of=of, by="sizes that are allowed")
     if chosen.unpriced:
         yield f"left alone, because the criterion does not apply to them: {', '.join(chosen.unpriced)}."

@@ -1,0 +1,105 @@
+"""A model without some of its blocks: the user's own module where it can do without them, else the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from laconic.core.apply import apply
+from laconic.core.edit import Cut, Slice
+from laconic.core.errors import LaconicError, ModelError
+from laconic.core.plan import Plan
+from laconic.graph import Costs, Graph, capture, costs
+from laconic.graph.blocks import Block, freed
+from laconic.graph.shortening import replacements, shorten, shortening_error
+from laconic.prune.cutting import Smaller, tolerance
+from laconic.prune.depth_swaps import swaps
+from laconic.prune.rewriting import rewritings_of
+
+
+def without_blocks(
+    model: nn.Module, graph: Graph, removed: Sequence[Block], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Smaller:
+    """Returns the user's own module without some blocks where it can do without them, else the graph.
+
+    Args:
+        model: the original.
+        graph: captured from it.
+        removed: blocks of the graph.
+        args: positional inputs of the proof.
+        kwargs: named inputs of the proof.
+
+    Raises:
+        ModelError: the proof fails.
+    """
+    shorter = shorten(graph, removed)
+    limit, error = tolerance(model), shortening_error(graph, removed, shorter, args, kwargs)
+    if not error <= limit:
+        names = ", ".join(block.name for block in removed)
+        raise ModelError(
+            f"remove_blocks: {type(model).__name__} without {names} is {error:.2g} away from the original with zeros "
+            f"there, expected at most {limit:.1g}; nothing is returned. Please report this model."
+        )
+    aim, why, first = costs(capture(shorter, args, kwargs)), "", Plan()
+    for plan in swaps(model, graph, removed, args, kwargs):
+        own = apply(model, plan)
+        first = first if len(first) else plan
+        found, why = _tried(own, graph, removed, args, kwargs)
+        if found <= limit:
+            why = _more_than(own, aim, args, kwargs)
+            if not why:
+                return Smaller(own, plan, "module", "", found)
+    try:
+        for plan, notes in rewritings_of(
+            model, first + _emptied(model, first, graph, removed), lambda: shorten(graph, removed)
+        ):
+            rewritten = apply(model, plan)
+            found, _ = _tried(rewritten, graph, removed, args, kwargs)
+            if found <= limit:
+                return Smaller(rewritten, plan, "graph", why, found, notes)
+    except ModelError as failure:
+        note = str(failure)
+    else:
+        note = "its calls, written down and read back, compute something else."
+    return Smaller(shorter, first, "graph", why, error, (f"this graph cannot be saved: {note}",))
+
+
+def _emptied(model: nn.Module, plan: Plan, graph: Graph, removed: Sequence[Block]) -> Plan:
+    """Returns cuts to nothing of the parameters that no module took along: the user's modules hold them directly."""
+    held = dict(apply(model, plan).named_parameters(remove_duplicate=False))
+    names = [name for name in freed(graph, replacements(removed)) if name in held and held[name].dim()]
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Plan.of(Cut(axis=f"{name}[0]", slices=(Slice(name, 0, nothing),)) for name in names)
+
+
+def _tried(
+    own: nn.Module, graph: Graph, removed: Sequence[Block], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[float, str]:
+    """Returns how far the user's module is from the proof's reference, and what to say where it is too far."""
+    modes = {module: module.training for module in own.modules()}
+    try:
+        error = shortening_error(graph, removed, own.eval(), args, kwargs)
+    except LaconicError:
+        raise
+    except Exception as failure:  # The user's code, with modules that it did not expect: it may raise anything.
+        text = str(failure).strip() or type(failure).__name__
+        return float("inf"), f"its own code does not run without these blocks: {text.splitlines()[0]}"
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return error, f"its own code computes something else without these blocks (off by {error:.2g})"
+
+
+def _more_than(own: nn.Module, aim: Costs, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Returns what the user's module still holds or computes of removed blocks, in words; empty if nothing."""
+    try:
+        got = costs(capture(own, args, kwargs))
+    except ModelError as failure:
+        return f"its own code cannot be exported without these blocks: {failure}"
+    parameters, macs = got.parameter_count - aim.parameter_count, got.macs - aim.macs
+    if parameters > 0 or macs > 0:
+        return f"its own code still holds {parameters:,} parameters and computes {macs:,} MACs of these blocks"
+    return ""
