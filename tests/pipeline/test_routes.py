@@ -22,6 +22,7 @@ from laconic.pipeline.planning import planned
 from laconic.pipeline.proposal import Proposal
 from laconic.pipeline.routes import Wanted, needs_prices
 from laconic.quantize import RoundToNearest
+from laconic.select.menu import SPARSE_GRIDS
 
 from .samples import network, task
 
@@ -114,6 +115,12 @@ def test_times_are_predicted_only_where_time_is_limited():
     _, routes = explored(latency=0.82)
     assert {route.time for route in routes if route.nats is not None} == {0.9, 0.8}
     assert all(route.time is None for route in explored(macs=0.9)[1])
+
+
+@pytest.mark.parametrize(("size", "offered"), [(1 / 13, True), (1 / 10, False)])
+def test_masked_grids_are_priced_where_few_bytes_are_wanted(size, offered):
+    made = bases(size=size)
+    assert (set(SPARSE_GRIDS) <= set(made.at(1.0).techniques)) == offered
 
 
 def test_accuracy_alone_leads_to_smaller_and_smaller_files():

@@ -14,12 +14,13 @@ from laconic.core.edit import Rewrite
 from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
 from laconic.graph import Graph, capture, costs
+from laconic.measure import module_bytes
 from laconic.pipeline.job import Job
 from laconic.prune import prune, remove_blocks
 from laconic.quantize import RoundActivations
 from laconic.select import PriceList, Yardstick, price
 from laconic.select.latency import LatencyModel, latency_model
-from laconic.select.menu import FOR_ONNX
+from laconic.select.menu import FOR_ONNX, MASKS_PAY, SPARSE_GRIDS, Technique
 
 MEASURED_OFFERS, FEWER_OFFERS, FOR_PRICES, HELD_BACK = 24, 12, 128, 256
 """Offers that set prices right, of the original and of a model that has been cut, and samples for them; and samples for
@@ -62,12 +63,19 @@ class Base:
         return self.gather()
 
     @cached_property
+    def techniques(self) -> tuple[Technique, ...]:
+        """What is priced: masked grids only where so few bytes are wanted that they pay."""
+        limit, whole = self.job.budget.limits.get("size"), module_bytes(self.job.model)
+        share = (0.0 if limit is None else limit.bound(whole)) / max(1, module_bytes(self.model))
+        return (*FOR_ONNX, *SPARSE_GRIDS) if share <= MASKS_PAY else FOR_ONNX
+
+    @cached_property
     def prices(self) -> PriceList:
         """What can be done to each layer, of all that the target stores in fewer bytes."""
         return price(
             self.model,
             self.job.task,
-            techniques=FOR_ONNX,
+            techniques=self.techniques,
             evidence=self.evidence,
             measure=FEWER_OFFERS if len(self.plan) else MEASURED_OFFERS,
             samples=FOR_PRICES,

@@ -22,7 +22,7 @@ from laconic.pipeline.proposal import Proposal
 from laconic.quantize import quantize
 from laconic.select import Choice, PriceList, allocate, carried_out, refine
 from laconic.select.front import least_bytes
-from laconic.select.menu import GRIDS
+from laconic.select.menu import GRIDS, SPARSE_GRIDS
 
 FITS, SLACK, ROUNDS = 4, 0.03, 4
 """How often a size is corrected, which share of it may stay unused, and how many whole plans are tried beside it."""
@@ -62,7 +62,7 @@ def planned(job: Job, bases: Bases, proposal: Proposal, original_bytes: int) -> 
         inner = uniform(base, activations=proposal.activations)
     else:
         inner = _mixed(base, bases, proposal, proposal.size * original_bytes)
-    return (base.plan + inner).without_overwritten(), list(_steps(bases, proposal, base, inner))
+    return (job.first + base.plan + inner).without_overwritten(), list(_steps(bases, proposal, base, inner))
 
 
 def uniform(base: Base, *, activations: bool) -> Plan:
@@ -79,7 +79,7 @@ def uniform(base: Base, *, activations: bool) -> Plan:
 
 def offered(base: Base, *, activations: bool) -> PriceList:
     """Returns the offers that go together with integer kernels, or all."""
-    return base.prices.among(GRIDS) if activations else base.prices
+    return base.prices.among((*GRIDS, *SPARSE_GRIDS)) if activations else base.prices
 
 
 def coded_bytes(network: nn.Module, plan: Plan) -> int:

@@ -44,6 +44,10 @@ class Builder:
         self.model.graph.insert_before(self.before, node)
         return node.outputs[0]
 
+    def knows(self, function: ir.Function) -> bool:
+        """Whether one of our functions is part of the model already."""
+        return function.identifier() in self.model.functions
+
     def call(self, function: ir.Function, inputs: Sequence[ir.Value]) -> ir.Value:
         """Returns the output of one of our functions, which becomes part of the model."""
         self.model.functions.setdefault(function.identifier(), function)

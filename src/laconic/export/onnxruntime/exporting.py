@@ -62,8 +62,9 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
     the layer through DequantizeLinear, so that ONNX Runtime multiplies integers; elsewhere it is decoded once, at load.
     Weights whose values come from tables (number formats, codebooks) are stored as packed places and their tables,
     those of half precision in 16 bits, sums of a thin product and a rest as both factors and the rest, and decoded at
-    load: the file is small, memory holds them in float. Behind a mask, zeros are stored like other codes. Rows of
-    embeddings are decoded when they are used.
+    load: the file is small, memory holds them in float. Where most codes are the same one, as zeros behind a mask are,
+    it is left out, and the others come with how many of it lie before each. Rows of embeddings are decoded when they
+    are used.
 
     Args:
         network: the model under the plan, `apply(model, plan)`, in any mode; left untouched.
@@ -121,7 +122,7 @@ def _packed(network: nn.Module, plan: Plan) -> tuple[dict[str, Packed], dict[str
 def _as_packed(coding: Coding) -> Packed | None:
     """Returns a coding of the same values that can go into a file as it is stored.
 
-    A mask cannot, but what is inside it can wherever it has a code for zero: zeros are then stored like other values.
+    A mask cannot, but what is inside it can wherever it has a code for zero; that code is then left out of the file.
     """
     if isinstance(coding, Sparse):
         inner = _as_packed(coding.inner)

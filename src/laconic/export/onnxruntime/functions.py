@@ -36,6 +36,33 @@ _SPREAD = """
     group = Div (position, length)
     elements = Gather <axis: int = -1> (groups, group)
 """
+SCATTERED = "Scattered (gaps, last, rest, common, shape) => (codes)"
+_SCATTERED = """
+    any = Constant <value_ints: ints = [-1]> ()
+    axis = Constant <value: tensor = int32 {0}> ()
+    one = Constant <value: tensor = int32 {1}> ()
+    flat_gaps = Reshape (gaps, any)
+    empty = Cast <to: int = 6> (flat_gaps)
+    further = Equal (empty, last)
+    ends = Not (further)
+    ended = Cast <to: int = 6> (ends)
+    steps = Add (empty, ended)
+    reached = CumSum (steps, axis)
+    place = Sub (reached, one)
+    count = ReduceProd <keepdims: int = 1> (shape)
+    nowhere = Cast <to: int = 6> (count)
+    places = Where (further, nowhere, place)
+    number = CumSum (ended, axis)
+    before = Sub (number, one)
+    values = Gather (rest, before)
+    spare = Constant <value_ints: ints = [1]> ()
+    size = Add (count, spare)
+    blank = Expand (common, size)
+    filled = ScatterElements (blank, places, values)
+    start = Constant <value_ints: ints = [0]> ()
+    flat = Slice (filled, start, count)
+    codes = Reshape (flat, shape)
+"""
 _UNPACK = """
     as_rows = Constant <value_ints: ints = [-1, {bits}]> ()
     rows = Reshape (packed, as_rows)
@@ -74,6 +101,15 @@ def taken() -> ir.Function:
 def spread() -> ir.Function:
     """Returns the last dimension `[groups]` repeated to `[count]`, `length` times each."""
     return _function(SPREAD, _SPREAD)
+
+
+def scattered() -> ir.Function:
+    """Returns codes `rest` in their places among codes `common`, in a shape.
+
+    Each gap is the number of common codes before the next of the rest; `last` puts none anywhere: so many common codes,
+    and go on. There may be more in `rest` than gaps ask for.
+    """
+    return _function(SCATTERED, _SCATTERED)
 
 
 def unpack(bits: int, lowest: int) -> ir.Function:

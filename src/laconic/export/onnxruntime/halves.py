@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from laconic.core.codings import Half
 from laconic.export.onnxruntime.builder import Builder
+from laconic.export.onnxruntime.scattered import Scattered
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,11 @@ class HalfWriter:
         return self._float(self._values())
 
     def _values(self) -> ir.Value:
-        return self.build.constant(f"{self.name}.half", self.coding.values.numpy())
+        label, values = f"{self.name}.half", self.coding.values.numpy()
+        found = Scattered.of(values, 16, self.build)
+        if found is None:
+            return self.build.constant(label, values)
+        return found.write(self.build, label, self.build.constant(label, found.rest))
 
     def _float(self, value: ir.Value) -> ir.Value:
         return self.build.node("Cast", [value], to=ir.DataType.FLOAT)

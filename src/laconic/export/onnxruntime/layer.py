@@ -13,7 +13,7 @@ from torch import Tensor
 
 from laconic.calibrate import Layer
 from laconic.core.coding import Coding
-from laconic.core.codings import AffineGrid, Codebook, ValueGrid, Zipped
+from laconic.core.codings import AffineGrid, Codebook, Sparse, ValueGrid, Zipped
 from laconic.core.formats import NF4
 from laconic.export.onnxruntime.capture import OPSET
 from laconic.export.onnxruntime.exporting import serialised, written
@@ -98,6 +98,8 @@ def form_of(coding: Coding) -> Form:
     """
     match coding:
         case Zipped():
+            return form_of(coding.inner)
+        case Sparse():
             return form_of(coding.inner)
         case AffineGrid():
             uneven = coding.zero_point is not None and len(set(coding.zero_point.tolist())) > 1

@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 import onnxruntime
 
-from laconic.core.errors import ArtifactError, ExportError, invalid
+from laconic.core.errors import ArtifactError, ExportError, check_whole, invalid
 
 PROVIDERS = ["CPUExecutionProvider"]
 _FATAL = 4
@@ -30,8 +30,7 @@ class Session:
     """
 
     def __init__(self, model: str | Path | bytes, *, threads: int = 1, name: str = "ONNX Runtime") -> None:
-        if threads < 1:
-            raise invalid("Session.threads", threads, "a whole number of at least 1")
+        check_whole("Session.threads", threads, 1)
         self.name = name
         self.threads = threads
         source = model if isinstance(model, bytes) else str(model)

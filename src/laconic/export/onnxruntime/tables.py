@@ -14,6 +14,7 @@ from laconic.core.codings import Codebook, ValueGrid
 from laconic.core.codings.value_grid import EXPONENT_BIAS
 from laconic.export.onnxruntime import functions
 from laconic.export.onnxruntime.builder import Array, Builder
+from laconic.export.onnxruntime.scattered import Scattered
 
 Table = ValueGrid | Codebook
 
@@ -106,8 +107,15 @@ class TableWriter:
         return flat if rows is not None else self._arranged(flat, vectors)
 
     def _codes(self, label: str, codes: Array, bits: int) -> ir.Value:
-        """Returns codes in their shape: as they are, from half a byte each, or unpacked by us."""
+        """Returns codes in their shape; where most are alike, only the others are stored."""
         name = f"{self.name}.{label}"
+        found = Scattered.of(codes, bits, self.build)
+        if found is None:
+            return self._unpacked(name, codes, bits)
+        return found.write(self.build, name, self._unpacked(name, found.rest, bits))
+
+    def _unpacked(self, name: str, codes: Array, bits: int) -> ir.Value:
+        """Returns codes in their shape: as they are, from half a byte each, or unpacked by us."""
         if bits == 8:
             return self.build.constant(name, codes)
         packed = pack(torch.from_numpy(codes), bits).numpy()

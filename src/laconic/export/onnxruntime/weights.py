@@ -16,6 +16,7 @@ from laconic.export.onnxruntime.builder import Array, Builder, known
 from laconic.export.onnxruntime.halves import HalfWriter
 from laconic.export.onnxruntime.marks import marks, parameter_of
 from laconic.export.onnxruntime.places import Place
+from laconic.export.onnxruntime.scattered import Scattered
 from laconic.export.onnxruntime.stored import Stored
 from laconic.export.onnxruntime.sums import SumWriter, Writer
 from laconic.export.onnxruntime.tables import Table, TableWriter, arranged, spread
@@ -132,8 +133,16 @@ class _Writer:
         return self._affine([self._codes(self.name, self.stored.codes()), *parameters])
 
     def _codes(self, name: str, codes: Array) -> ir.Value:
-        """Returns int8 codes in the parameter's shape: as they are, from half a byte each, or unpacked by us."""
-        bits, label = self.stored.grid.bits, f"{name}.codes"
+        """Returns int8 codes in the parameter's shape; where most are alike, only the others are stored."""
+        label = f"{name}.codes"
+        found = Scattered.of(codes, self.stored.grid.bits, self.build)
+        if found is None:
+            return self._unpacked(label, codes)
+        return found.write(self.build, label, self._unpacked(label, found.rest))
+
+    def _unpacked(self, label: str, codes: Array) -> ir.Value:
+        """Returns int8 codes in their shape: as they are, from half a byte each, or unpacked by us."""
+        bits = self.stored.grid.bits
         if bits == 8:
             return self.build.constant(label, codes)
         if bits == 4:
@@ -145,8 +154,9 @@ class _Writer:
             flat, count = (self.build.constant(f"size.{n}", np.array([n], np.int64)) for n in (-1, codes.size))
             zero = self.build.constant("size.0", np.array([0], np.int64))
             unpacked = self.build.node("Slice", [self.build.node("Reshape", [unpacked, flat]), zero, count])
-        shape = self.build.constant(f"{name}.shape", np.array(codes.shape, np.int64))
-        return self.build.node("Reshape", [unpacked, shape])
+        sizes = (-1,) if codes.ndim == 1 else codes.shape
+        label = f"size.{'x'.join(map(str, sizes))}"
+        return self.build.node("Reshape", [unpacked, self.build.constant(label, np.array(sizes, np.int64))])
 
     def _round_bias(self, place: Place, scale: Array) -> None:
         """Rounds a bias to int32 as ONNX Runtime does it everywhere but in front of an output in float."""
