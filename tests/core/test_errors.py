@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from laconic.core import errors
-from laconic.core.errors import LaconicError, UsageError, check_whole, invalid
+from laconic.core.errors import LaconicError, UsageError, check_fraction, check_whole, invalid
 
 
 def test_every_error_is_of_the_one_family() -> None:
@@ -34,3 +34,14 @@ def test_whole_numbers_of_the_range_pass_and_one_without_an_end_is_said() -> Non
     check_whole("X.rounds", 10**9, 0)
     with pytest.raises(UsageError, match=r"^X\.rounds: got -1; expected a whole number of at least 0"):
         check_whole("X.rounds", -1, 0)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 1.0, True, False, "0.5", None, torch.nan])
+def test_what_is_no_fraction_below_one_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match=rf"^X\.ratio: got {value!r}; expected a fraction in \[0, 1\)"):
+        check_fraction("X.ratio", value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.999])
+def test_fractions_below_one_pass(value: float) -> None:
+    check_fraction("X.ratio", value)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, final
 import torch
 from torch import Tensor
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.rounding import round_channels, round_to_grid, round_vectors
 from laconic.core.stored import Stored, of_kind
 
@@ -178,8 +178,7 @@ def grid_from_parts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
 
 
 def _check(where: str, bits: int, scales: tuple[float, ...], zeros: tuple[int, ...]) -> None:
-    if not 2 <= bits <= 8:
-        raise invalid(f"{where}.bits", bits, "a whole number from 2 to 8")
+    check_whole(f"{where}.bits", bits, 2, 8)
     for scale in scales:
         if not (0 < scale < float("inf")):
             raise invalid(f"{where}.scale", scale, "a positive number")

@@ -53,3 +53,16 @@ def check_whole(where: str, value: object, least: int, most: int | None = None) 
     if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
         domain = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise invalid(where, value, f"a whole number {domain}")
+
+
+def check_fraction(where: str, value: object) -> None:
+    """Refuses what is no number in `[0, 1)`.
+
+    Raises:
+        UsageError: it is refused; NaN and a bool are.
+
+    Example:
+        >>> check_fraction("prune.ratio", 0.5)
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise invalid(where, value, "a fraction in [0, 1)", "For 50 % write 0.5.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 
 RUNTIMES = ("onnxruntime",)
 
@@ -31,8 +31,7 @@ class Target:
         if self.runtime not in RUNTIMES:
             raise invalid("Target.runtime", self.runtime, f"one of {', '.join(RUNTIMES)}")
         for name in ("threads", "batch_size"):
-            if getattr(self, name) < 1:
-                raise invalid(f"Target.{name}", getattr(self, name), "a whole number of at least 1")
+            check_whole(f"Target.{name}", getattr(self, name), 1)
 
     @classmethod
     def parse(cls, text: str | Target) -> Target:

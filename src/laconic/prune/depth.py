@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import ModelError, check_fraction, check_whole, invalid
 from laconic.core.task import Task
 from laconic.graph import Costs, Graph, capture, costs
 from laconic.graph.axes import Axes, axes
@@ -193,15 +193,15 @@ def _check(
     if sum(asked is not None for asked in (ratio, count, names)) != 1:
         given = {"ratio": ratio, "count": count, "names": names}
         raise invalid("remove_blocks", given, "exactly one of ratio, count and names")
-    if ratio is not None and not 0 <= ratio < 1:
-        raise invalid("remove_blocks.ratio", ratio, "a fraction in [0, 1)", "For 50 % write 0.5.")
+    if ratio is not None:
+        check_fraction("remove_blocks.ratio", ratio)
     if of not in ("macs", "parameters"):
         raise invalid("remove_blocks.of", of, "'macs' or 'parameters'")
     if compensate not in ("weights", "statistics", None):
         raise invalid("remove_blocks.compensate", compensate, "'weights', 'statistics' or None")
     for name, number in (("count", count), ("samples", samples), ("priced_on", priced_on)):
-        if number is not None and number < 1:
-            raise invalid(f"remove_blocks.{name}", number, "a whole number of at least 1")
+        if number is not None:
+            check_whole(f"remove_blocks.{name}", number, 1)
 
 
 def _notes(before: Costs, after: Costs, ratio: float | None, of: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from laconic.core.errors import ModelError, UsageError, invalid
+from laconic.core.errors import ModelError, UsageError, check_fraction, check_whole, invalid
 from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Task
@@ -114,8 +114,7 @@ def gradually(
     aims = list(_aims(ratio, steps, schedule))
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("gradually.compensate", compensate, "'weights', 'statistics' or None")
-    if samples < 1:
-        raise invalid("gradually.samples", samples, "a whole number of at least 1")
+    check_whole("gradually.samples", samples, 1)
     example = example_inputs(task)
     found = axes(capture(model, *example))
     course = _Course(
@@ -143,10 +142,8 @@ def gradually(
 
 def _aims(ratio: float, steps: int, schedule: Schedule) -> Iterator[float]:
     """Yields the fraction of the original to have saved after each step."""
-    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
-        raise invalid("gradually.ratio", ratio, "a fraction in [0, 1)", "For 50 % write 0.5.")
-    if steps < 1:
-        raise invalid("gradually.steps", steps, "a whole number of at least 1")
+    check_fraction("gradually.ratio", ratio)
+    check_whole("gradually.steps", steps, 1)
     if schedule not in get_args(Schedule):
         raise invalid("gradually.schedule", schedule, "'cubic', 'linear' or 'one-shot'")
     for number in range(1, steps + 1):

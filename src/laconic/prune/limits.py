@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from laconic.core.errors import ModelError, invalid
+from laconic.core.errors import ModelError, check_fraction, check_whole, invalid
 from laconic.core.target import Target
 from laconic.graph.axes import Axes, Axis
 
@@ -36,8 +36,8 @@ class Rounding:
 
     def __post_init__(self) -> None:
         for name, number in (("multiple", self.multiple), ("narrow", self.narrow)):
-            if number is not None and number < 1:
-                raise invalid(f"Rounding.{name}", number, "a whole number of at least 1")
+            if number is not None:
+                check_whole(f"Rounding.{name}", number, 1)
 
     def below(self, size: int) -> int:
         """Returns the next smaller size; 0: there is none."""
@@ -80,8 +80,7 @@ SHOWN = 3
 def rounding_for(target: Target | None, round_to: int | None) -> Rounding:
     """Returns the user's own rounding, else the target's, else none."""
     if round_to is not None:
-        if round_to < 1:
-            raise invalid("prune.round_to", round_to, "a whole number of at least 1")
+        check_whole("prune.round_to", round_to, 1)
         return Rounding(multiple=round_to)
     return ANY if target is None else CPU
 
@@ -94,9 +93,7 @@ def least_for(axes: Axes, least: float | Mapping[str, float]) -> dict[Axis, floa
     """
     given = least if isinstance(least, Mapping) else {"*": least}
     for pattern, fraction in given.items():
-        if not 0 <= fraction < 1:
-            where = f"prune.least[{pattern!r}]" if isinstance(least, Mapping) else "prune.least"
-            raise invalid(where, fraction, "a fraction in [0, 1)", "For 50 % write 0.5.")
+        check_fraction(f"prune.least[{pattern!r}]" if isinstance(least, Mapping) else "prune.least", fraction)
     _expect_matches(axes, [pattern for pattern in given if pattern != "*"], "prune.least")
     return {
         axis: max((fraction for pattern, fraction in given.items() if _matches(axes, axis, pattern)), default=0.0)

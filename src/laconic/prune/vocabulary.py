@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from laconic.core.apply import apply
 from laconic.core.edit import Cut
-from laconic.core.errors import DataError, invalid
+from laconic.core.errors import DataError, check_whole, invalid
 from laconic.core.metric import IGNORED_LABEL
 from laconic.core.plan import Plan
 from laconic.core.sound import check_weights
@@ -80,8 +80,7 @@ def trim_vocabulary(
         >>> trimmed.model[0], trimmed.ids(torch.tensor([[5, 9, 7]]))
         (Embedding(3, 8), tensor([[0, 2, 1]]))
     """
-    if round_to < 1:
-        raise invalid("trim_vocabulary.round_to", round_to, "a whole number of at least 1")
+    check_whole("trim_vocabulary.round_to", round_to, 1)
     check_weights(model, "trim_vocabulary.model")
     example = _first(*example_inputs(data))
     graph = graph or capture(model, *example)

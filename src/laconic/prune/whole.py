@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from torch import nn
 
 from laconic.calibrate import Evidence
-from laconic.core.errors import invalid
+from laconic.core.errors import check_fraction, check_whole, invalid
 from laconic.core.sound import check_weights
 from laconic.core.target import Target
 from laconic.core.task import Task
@@ -99,7 +99,8 @@ def prune(
           0.weight[0]: 8 -> 4
     """
     check_weights(model, "prune.model")
-    _check(ratio=ratio, samples=samples)
+    check_fraction("prune.ratio", ratio)
+    check_whole("prune.samples", samples, 1)
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("prune.compensate", compensate, "'weights', 'statistics' or None")
     wanted = Units.of(units)
@@ -167,13 +168,6 @@ def prune(
         after=costs(smaller.graph or capture(smaller.model, args, kwargs)),
         notes=(*_notes(chosen, ratio, of, how), *smaller.notes),
     )
-
-
-def _check(*, ratio: float, samples: int) -> None:
-    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
-        raise invalid("prune.ratio", ratio, "a fraction in [0, 1)", "For 50 % write 0.5.")
-    if samples < 1:
-        raise invalid("prune.samples", samples, "a whole number of at least 1")
 
 
 def _notes(chosen: Ranked, ratio: float, of: str, how: str) -> Iterator[str]:

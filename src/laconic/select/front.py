@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from laconic.core.budget import Budget, Limit
-from laconic.core.errors import UsageError, invalid
+from laconic.core.errors import UsageError, check_whole
 from laconic.select.allocate import allocate
 from laconic.select.offer import Choice, PriceList
 
@@ -33,8 +33,7 @@ def front(prices: PriceList, *, points: int = 12, macs: float | None = None) -> 
         >>> [(choice.size_bytes, choice.nats) for choice in found]
         [(4, 0.1), (8, 0.0)]
     """
-    if points < 2:
-        raise invalid("front.points", points, "a whole number of at least 2")
+    check_whole("front.points", points, 2)
     largest = allocate(prices, Budget(macs=macs))
     sizes = np.geomspace(least_bytes(prices), largest.size_bytes, points)
     found: dict[int, Choice] = {}

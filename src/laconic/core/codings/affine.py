@@ -13,7 +13,7 @@ from torch import Tensor
 from laconic.core.bits import pack, packed_size, unpack
 from laconic.core.blocks import Blocks
 from laconic.core.coding import Codes, Coding
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 
 
 @final
@@ -43,8 +43,7 @@ class AffineGrid(Coding):
     codes: Tensor
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise invalid("AffineGrid.bits", self.bits, "a whole number from 2 to 8")
+        check_whole("AffineGrid.bits", self.bits, 2, 8)
         lengths = {"scale": self.blocks.count, "codes": packed_size(math.prod(self.shape), self.bits)}
         if self.zero_point is not None:
             lengths["zero_point"] = self.blocks.count

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from laconic.core.coding import Coding
-from laconic.core.errors import invalid
+from laconic.core.errors import check_whole, invalid
 from laconic.core.hashing import WORD, shared_places
 
 FLOATS = (torch.float32, torch.float16)
@@ -46,8 +46,7 @@ class Hashed(Coding):
     values: Tensor
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= WORD:
-            raise invalid("Hashed.seed", self.seed, "a whole number from 0 to 2**32 - 1")
+        check_whole("Hashed.seed", self.seed, 0, WORD)
         if self.values.dim() != 1 or not 1 <= len(self.values) < 2**31:
             raise invalid("Hashed.values", list(self.values.shape), "at least one number, in one dimension")
         if self.values.dtype not in FLOATS or not bool(self.values.isfinite().all()):

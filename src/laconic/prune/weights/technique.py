@@ -11,7 +11,7 @@ from laconic.calibrate import Layer, LayerEvidence
 from laconic.calibrate.view import View
 from laconic.core.codings import Half, Sparse
 from laconic.core.edit import Recode
-from laconic.core.errors import invalid
+from laconic.core.errors import check_fraction, invalid
 from laconic.core.sound import check_codable
 from laconic.prune.weights.patterns import NOfM, Pattern
 
@@ -54,8 +54,7 @@ class Sparsification(ABC):
 def checked(technique: Sparsification) -> None:
     """Refuses settings outside their domain."""
     where, sparsity = f"prune.weights.{type(technique).__name__}.sparsity", technique.sparsity
-    if not 0 <= sparsity < 1:
-        raise invalid(where, sparsity, "a fraction in [0, 1)", "For 50 % write 0.5.")
+    check_fraction(where, sparsity)
     if isinstance(technique.pattern, NOfM) and abs(sparsity - technique.pattern.sparsity) > 1e-9:
         raise invalid(where, sparsity, f"{technique.pattern.sparsity:g}, which is what {technique.pattern} means")
 
