@@ -13,6 +13,7 @@ from laconic.core.errors import (
     UsageError,
 )
 from laconic.core.metric import Metric
+from laconic.core.plain_weights import plain_weights
 from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
@@ -69,6 +70,7 @@ __all__ = [
     "load_into",
     "load_pruned",
     "migrate",
+    "plain_weights",
     "price",
     "prune",
     "quantize",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from laconic.core.activation_grids import Rounding
 from laconic.core.codings import Dense
+from laconic.core.derived import derives
 from laconic.core.edit import Cut, Edit, Recode, Rewrite, RoundActivation, Slice, Swap, Tie
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.plan import Plan
@@ -195,7 +196,8 @@ def _swap(model: nn.Module, edit: Swap) -> None:
         "_forward_hooks",
         "_forward_hooks_with_kwargs",
     ):
-        getattr(new, hooks).update(getattr(old, hooks))
+        # What computes a weight of the old module has nothing to compute it from in the new one.
+        getattr(new, hooks).update({k: hook for k, hook in getattr(old, hooks).items() if not derives(hook)})
     for parent in list(model.modules()):
         for name in [name for name, child in parent._modules.items() if child is old]:
             setattr(parent, name, new)

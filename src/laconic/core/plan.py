@@ -82,7 +82,7 @@ class Plan:
     def __str__(self) -> str:
         if not self.edits:
             return "Plan: no edits"
-        return "\n".join([f"Plan: {len(self)} edits", *(f"  {edit}" for edit in self.edits)])
+        return "\n".join([f"Plan: {len(self)} edit{'s' * (len(self) > 1)}", *(f"  {edit}" for edit in self.edits)])
 
     def diff(self, other: Plan) -> str:
         """Returns what changes from this plan to another, a line an edit: `-` only here, `+` only there."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self, final
 import torch
 from torch import Tensor, nn
 
+from laconic.core.derived import with_own_weights
 from laconic.core.errors import invalid
 from laconic.core.stored import Stored
 
@@ -317,4 +318,32 @@ class Members(Spec):
         return f"{len(self.kept)} of its modules"
 
 
-ALL: tuple[type[Spec], ...] = (Identity, LowRank, Convolutions, Skipped, Members)
+@final
+@dataclass(frozen=True, eq=False)
+class OwnWeights(Spec):
+    """A layer that computes its weight before each call, with the weight as a parameter of its own."""
+
+    kind: ClassVar[str] = "own_weights"
+
+    def build(self, old: nn.Module) -> nn.Module:
+        """Returns a layer of the class that the old one had before its weight was computed."""
+        return with_own_weights(old)
+
+    def config(self) -> dict[str, Any]:
+        """Returns nothing: there is nothing to set."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns nothing: the old layer has them."""
+        return {}
+
+    @classmethod
+    def from_parts(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Undoes `config` and `tensors`."""
+        return cls()
+
+    def __str__(self) -> str:
+        return "itself, with a weight of its own"
+
+
+ALL: tuple[type[Spec], ...] = (Identity, LowRank, Convolutions, Skipped, Members, OwnWeights)

@@ -15,6 +15,7 @@ from torch import nn
 from laconic.calibrate import Evidence, Layer, calibrate, layers, reached_of
 from laconic.core.edit import Swap
 from laconic.core.errors import ModelError, UsageError, check_whole, invalid
+from laconic.core.plain_weights import on_plain_weights
 from laconic.core.plan import Plan
 from laconic.core.sound import check_weights
 from laconic.core.task import Task
@@ -25,6 +26,7 @@ from laconic.factorize.decomposition import Decomposition, Factorization, Level,
 Measure = Literal["parameters", "macs"]
 
 
+@on_plain_weights
 def factorize(
     model: nn.Module,
     task: Task,

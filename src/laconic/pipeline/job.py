@@ -12,9 +12,12 @@ from importlib.metadata import version
 import torch
 from torch import Tensor, nn
 
+from laconic.core.apply import apply
 from laconic.core.budget import Budget
 from laconic.core.errors import invalid
 from laconic.core.files import sha256
+from laconic.core.plain_weights import plain_weights
+from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss
@@ -64,7 +67,7 @@ class Job:
     """A model, what it is for, and what is asked of it.
 
     Args:
-        model: the original.
+        model: the original, each of its weights a parameter.
         task: its data and metric.
         budget: the limits.
         target: where it will run.
@@ -73,6 +76,7 @@ class Job:
         seed: of everything random.
         command: the command that repeats the job, for the report.
         progress: told what is going on.
+        first: what leads from the user's model to `model`; every plan begins with it.
     """
 
     model: nn.Module
@@ -84,6 +88,7 @@ class Job:
     seed: int = 0
     command: str = ""
     progress: Progress = field(default_factory=Silent)
+    first: Plan = field(default_factory=Plan)
 
     @property
     def recovers(self) -> bool:
@@ -137,8 +142,9 @@ def job_of(
     where = Target.parse(target)
     check_target(where)
     check_model(model)
+    first = plain_weights(model)
     job = Job(
-        model=_on_cpu(model),
+        model=apply(_on_cpu(model), first) if len(first) else _on_cpu(model),
         task=task,
         budget=budget or Budget(),
         target=where,
@@ -147,6 +153,7 @@ def job_of(
         seed=seed,
         command=command or _call(model, budget or Budget(), target),
         progress=progress or Silent(),
+        first=first,
     )
     check_task(job.model, task)
     check_drop(job.budget, task)

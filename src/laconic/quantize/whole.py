@@ -14,6 +14,7 @@ from laconic.calibrate import Evidence, Layer, LayerEvidence, calibrate, layers,
 from laconic.core.coding import Coding
 from laconic.core.edit import Recode
 from laconic.core.errors import ModelError, invalid
+from laconic.core.plain_weights import on_plain_weights
 from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.graph import Graph, capture
@@ -25,6 +26,7 @@ from laconic.quantize.round_to_nearest import RoundToNearest
 from laconic.solve import code_in_order
 
 
+@on_plain_weights
 def quantize(
     model: nn.Module,
     task: Task,

@@ -11,6 +11,7 @@ from torch import nn
 
 from laconic.calibrate import Evidence, Layer, calibrate, layers, reached_of
 from laconic.core.errors import ModelError, invalid
+from laconic.core.plain_weights import on_plain_weights
 from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.share.hashed_sharing import HashedSharing
@@ -20,6 +21,7 @@ from laconic.solve import code_in_order
 Sharing = HashedSharing | SparseDictionary
 
 
+@on_plain_weights
 def share(
     model: nn.Module,
     task: Task,

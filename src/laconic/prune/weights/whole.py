@@ -13,6 +13,7 @@ from laconic.core.coding import Coding
 from laconic.core.codings import Sparse
 from laconic.core.edit import Recode
 from laconic.core.errors import ModelError, invalid
+from laconic.core.plain_weights import on_plain_weights
 from laconic.core.plan import Plan
 from laconic.core.task import Task
 from laconic.prune.weights.alternating import AlternatingSparsity
@@ -43,6 +44,7 @@ SPREADS: dict[str, type[Distribution]] = {
 }
 
 
+@on_plain_weights
 def sparsify(
     model: nn.Module,
     task: Task,
