@@ -5,7 +5,7 @@ from unittest.mock import Mock, patch
 
 import pytest
 
-from laconic.cli.commands import _deliver
+from laconic.cli.compressing import _deliver
 from laconic.core.errors import ArtifactError
 
 
