@@ -118,3 +118,11 @@ def test_the_original_is_left_as_it_was() -> None:
 def test_only_so_many_samples_are_read() -> None:
     model, plan = network(), changed_weights(network())
     assert correct(model, plan, TASK, samples=8) == correct(model, plan, Task(evaluate=[X[:8]]))
+
+
+@pytest.mark.parametrize("model", [nn.Linear(6, 3), nn.BatchNorm1d(6).eval()])
+def test_a_model_that_is_one_layer_is_corrected_under_its_own_names(model: nn.Module) -> None:
+    task = Task(evaluate=[torch.randn(64, 6) + 1], metric="mse")
+    changed = Plan.of([Recode("weight", Dense.of(model.weight + 0.5))])
+    assert {edit.where for edit in correct(model, changed, task)} <= set(model.state_dict())
+    apply(model, correct(model, changed, task))

@@ -156,3 +156,10 @@ def test_a_path_that_depends_on_the_data_is_an_error() -> None:
     x = torch.ones(4, 3)
     with pytest.raises(ModelError, match="different paths"):
         code_in_order(Fork(), Plan(), Task(evaluate=[x, -x]), coarse)
+
+
+def test_a_model_that_is_one_layer_is_coded_under_its_own_names() -> None:
+    model = nn.Linear(6, 3)
+    plan = code_in_order(model, Plan(), Task(evaluate=[torch.randn(64, 6)], metric="mse"), coarse)
+    assert [edit.where for edit in plan] == ["weight", "bias"]
+    apply(model, plan)

@@ -89,7 +89,7 @@ class _Normalisation:
 
     def edits(self, path: str) -> Iterator[Recode]:
         for name, value in self.statistics().items() if self.after.count else ():
-            yield from _edit(f"{path}.{name}", value, getattr(self.original, name))
+            yield from _edit(f"{path}.{name}".removeprefix("."), value, getattr(self.original, name))
 
 
 @dataclass
@@ -122,7 +122,7 @@ class _Bias:
     def edits(self, path: str) -> Iterator[Recode]:
         if self.after.count and self.changed.bias is not None:
             bias = self.changed.bias.detach().cpu()
-            yield from _edit(f"{path}.bias", bias.double() - self.shift, bias)
+            yield from _edit(f"{path}.bias".removeprefix("."), bias.double() - self.shift, bias)
 
 
 def _edit(name: str, value: Tensor, old: Tensor) -> Iterator[Recode]:

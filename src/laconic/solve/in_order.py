@@ -142,14 +142,14 @@ class _Walk:
         norm, old = self.changed[path], self.original[path]
         assert isinstance(norm, _BatchNorm) and isinstance(old, _BatchNorm)
         for name, value in absorbing(old, Moments.of(before, 1), Moments.of(after, 1)).items():
-            self._set(f"{path}.{name}", getattr(norm, name), Dense.of(value))
+            self._set(f"{path}.{name}".removeprefix("."), getattr(norm, name), Dense.of(value))
 
     def _shift_back(self, path: str, before: list[Tensor], after: list[Tensor]) -> list[Tensor]:
         module = self.changed[path]
         assert isinstance(module, MULTIPLYING) and module.bias is not None
         axis = channel_axis(module)
         shift = (Moments.of(after, axis).mean - Moments.of(before, axis).mean).to(module.bias)
-        self._set(f"{path}.bias", module.bias, Dense.of(module.bias - shift))
+        self._set(f"{path}.bias".removeprefix("."), module.bias, Dense.of(module.bias - shift))
         return [x - shift.reshape(-1, *[1] * (-1 - axis)) for x in after]
 
     def _set(self, name: str, tensor: Tensor, coding: Coding) -> None:
@@ -183,17 +183,17 @@ def _places(
     modules, others = dict(model.named_modules()), dict(changed.named_modules())
     same = [path for path in once if path in others and _shapes(modules[path]) == _shapes(others[path])]
     coded = {
-        path: known[f"{path}.weight"]
-        for path in same
+        path: known[name]
+        for path, name in ((path, f"{path}.weight".removeprefix(".")) for path in same)
         if multiplies_plainly(modules[path])
         and holders[id(modules[path].weight)] == 1
-        and (parameters is None or f"{path}.weight" in parameters)
-        and f"{path}.weight" not in settled
-        and known[f"{path}.weight"].matrix_shape[2] <= FULL
+        and (parameters is None or name in parameters)
+        and name not in settled
+        and known[name].matrix_shape[2] <= FULL
     }
     norms = [path for path in same if isinstance(modules[path], _BatchNorm) and modules[path].running_mean is not None]
     biased = [path for path in same if isinstance(modules[path], MULTIPLYING) and modules[path].bias is not None]
-    biases = [path for path in biased if f"{path}.bias" not in settled]
+    biases = [path for path in biased if f"{path}.bias".removeprefix(".") not in settled]
     return _Places(coded, tuple(norms), tuple(biases))
 
 

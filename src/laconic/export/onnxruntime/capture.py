@@ -57,7 +57,7 @@ def to_onnx(model: nn.Module, batch: Batch, task: Task) -> Captured:
     except ModelError as error:
         raise ModelError(str(error).replace(_Logits.__name__, name)) from error
     try:
-        with recurrent_shapes(), quietly():
+        with torch.no_grad(), recurrent_shapes(), quietly():
             exported = torch.onnx.export(
                 graph.program,
                 dynamo=True,
