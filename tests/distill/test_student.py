@@ -89,6 +89,14 @@ def test_size_is_that_of_all_parameters_with_or_without_depth():
     assert both.removed and both.keep and both.parameters_ratio == pytest.approx(0.3, abs=0.05)
 
 
+def test_multiply_accumulates_decide_the_width_with_or_without_depth():
+    assert student(perceptron(), X, macs=0.3).macs_ratio == pytest.approx(0.3, abs=0.02)
+    both = student(residual(), X, depth=0.5, macs=0.3)
+    assert both.removed and both.keep and both.macs_ratio == pytest.approx(0.3, abs=0.05)
+    enough = student(residual(), X, depth=0.25, macs=0.9)
+    assert not enough.keep and enough.macs_ratio < 0.5
+
+
 def test_student_begun_with_data_is_nearer_to_the_teacher_than_one_begun_without():
     teacher = perceptron()
     x = torch.randn(256, 6, generator=torch.Generator().manual_seed(1))
@@ -110,7 +118,7 @@ def test_students_that_are_asked_for_wrongly_are_refused():
     for wrong in ({"width": 0}, {"width": 1.5}, {"depth": -1}, {"size": 0}, {"size": 2}):
         with pytest.raises(UsageError, match=r"fraction in \(0, 1\]"):
             student(teacher, X, **wrong)
-    with pytest.raises(UsageError, match="one of the two"):
+    with pytest.raises(UsageError, match="one of them"):
         student(teacher, X, width=0.5, size=0.5)
     with pytest.raises(UsageError, match="'measured' or 'spread'"):
         student(teacher, X, depth=0.5, layers="first")

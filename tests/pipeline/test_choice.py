@@ -117,10 +117,10 @@ def test_a_size_that_nothing_reaches_is_tried_with_what_comes_nearest():
 
 
 def test_a_file_without_blocks_that_is_too_large_is_set_right_by_channels():
-    found = Proposal(keep=0.75, size=0.1, blocks=True)
+    found = Proposal(keep=0.75, size=0.1, cut="blocks")
     shorter = Route(proposal=found, size_bytes=100, macs=1, nats=0.1)
     assert chosen({"size": 0.1}, outcome(shorter, Miss("size", 125, 100)), routes=[shorter]) == replace(
-        found, blocks=False, keep=round(0.97 * 0.75 * 0.8, 3)
+        found, cut="channels", keep=round(0.97 * 0.75 * 0.8, 3)
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from laconic import Recovery
 from laconic.core.errors import UsageError
 from laconic.pipeline.job import Job, job_of
-from laconic.pipeline.lessons import expected_steps, seconds_a_step, training_of
+from laconic.pipeline.lessons import Schooling, seconds_a_step, training_of
 
 from .samples import network, task
 
@@ -29,9 +29,9 @@ def test_without_a_limit_of_time_training_is_as_it_was_asked_for(tmp_path: Path)
 def test_a_limit_of_time_makes_as_many_steps_as_fit_and_never_more_than_were_asked_for(tmp_path: Path):
     with patch(A_STEP, return_value=6.0):
         assert training_of(job(minutes=1.5), network(), tmp_path).steps == 15
-        assert expected_steps(job(minutes=1.5)) == (15, 90.0)
-        assert expected_steps(job(minutes=60)) == (40, 240.0)
-        assert expected_steps(job(minutes=1e-3)) == (1, 6.0)
+        assert Schooling.of(job(minutes=1.5)) == Schooling(steps=15, seconds=90.0, once=4)
+        assert Schooling.of(job(minutes=60)) == Schooling(steps=40, seconds=240.0, once=4)
+        assert Schooling.of(job(minutes=1e-3)) == Schooling(steps=1, seconds=6.0, once=4)
 
 
 def test_a_run_that_goes_on_keeps_its_length_whatever_the_machine_does(tmp_path: Path):

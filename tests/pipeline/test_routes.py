@@ -82,7 +82,7 @@ def test_a_small_size_is_shared_out_and_channels_are_cut_where_that_helps():
 
 def test_a_size_that_no_technique_reaches_says_what_the_least_is():
     _, routes = explored(size=0.02)
-    refused = [route for route in routes if route.nats is None and not route.proposal.blocks]
+    refused = [route for route in routes if route.nats is None and route.proposal.cut != "blocks"]
     assert refused and all("too large: the smallest form of every layer leaves" in route.why for route in refused)
     assert all(route.size_bytes > 0.02 * FILE for route in refused)
 
@@ -201,8 +201,8 @@ def residual(**budget):
 def test_blocks_that_do_next_to_nothing_are_a_way_of_their_own():
     made = residual(macs=0.5)
     routes = explore(made, Wanted.of(made.job.budget, size_bytes=4 * FILE, macs=made.at(1.0).macs))
-    assert {route.proposal.blocks for route in routes if route.nats is not None} == {False, True}
-    best = min((r for r in routes if r.proposal.blocks and r.nats is not None), key=lambda route: route.nats)
+    assert {route.proposal.cut for route in routes if route.nats is not None} == {"channels", "blocks"}
+    best = min((r for r in routes if r.proposal.cut == "blocks" and r.nats is not None), key=lambda route: route.nats)
     assert best.nats < 1e-4 and best.macs <= 0.5 * made.at(1.0).macs
     plan, steps = planned(made.job, made, best.proposal, 4 * FILE)
     assert sum(isinstance(edit, Swap) for edit in plan) == 2
@@ -218,13 +218,13 @@ def test_what_costs_more_before_a_weight_is_coded_is_turned_down_with_its_price(
             block.inner.weight[32:], block.inner.bias[32:] = 0, 0
         made.job.model[0].weight[32:], made.job.model[0].bias[32:] = 0, 0
     routes = explore(made, Wanted.of(made.job.budget, size_bytes=4 * FILE, macs=made.at(1.0).macs))
-    turned_down = [route for route in routes if route.proposal.blocks]
+    turned_down = [route for route in routes if route.proposal.cut == "blocks"]
     assert turned_down and all(route.nats is None for route in turned_down)
     assert turned_down[0].why.startswith("cutting blocks alone costs ") and made.nats(0.5) < 1
 
 
 def test_a_proposal_comes_back_from_its_values_and_is_named_after_what_goes():
-    proposal = Proposal(keep=0.5, blocks=True, size=0.1)
+    proposal = Proposal(keep=0.5, cut="blocks", size=0.1)
     assert Proposal.of(proposal.config()) == proposal
     assert proposal.name == "blocks50-size10" and str(proposal).startswith("blocks to 0.5 of the MACs")
     assert Proposal(keep=0.5).name == "macs50-w8"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -20,6 +20,7 @@ from laconic.prune.depth import free_blocks
 from laconic.prune.depth_choice import BlockSavings, choose_blocks
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.limits import free_axes
+from laconic.prune.savings import Measure
 from laconic.prune.units import present, together
 
 Layers = Literal["measured", "spread"]
@@ -35,6 +36,7 @@ def student(
     width: float = 1.0,
     depth: float = 1.0,
     size: float | None = None,
+    macs: float | None = None,
     layers: Layers = "measured",
     keep: Sequence[str] = (),
     target: Target | None = None,
@@ -54,6 +56,7 @@ def student(
             states.
         depth: the fraction that stays of the layers that the model runs without, in `(0, 1]`.
         size: the fraction of the parameters that stays in all, in `(0, 1]`; decides the width in place of `width`.
+        macs: likewise, of the multiply-accumulates.
         layers: which stay: `"measured"`, those without which the answers change most; or `"spread"`, at even distances,
             the first and the last among them.
         keep: patterns (`*`, `?`) of parameter names that nothing is taken from.
@@ -64,7 +67,7 @@ def student(
         `model`, and how it came about; `save` writes it.
 
     Raises:
-        UsageError: a number outside its domain, or both `width` and `size`.
+        UsageError: a number outside its domain, or more than one of `width`, `size` and `macs`.
         ModelError: the model cannot be captured, or has nothing that could be narrowed or left out.
 
     Guarantees:
@@ -84,7 +87,7 @@ def student(
           (2): Linear(in_features=2, out_features=2, bias=True)
         )
     """
-    _check(width, depth, size, layers)
+    _check(width, depth, {"size": size, "macs": macs}, layers)
     args, kwargs = example_inputs(data)
     graph = capture(teacher, args, kwargs)
     shorter = None
@@ -93,16 +96,22 @@ def student(
         # Patterns speak of the teacher's names, so layers that are counted anew would answer to the wrong ones.
         shorter = remove_blocks(teacher, data, names=names, samples=samples, renumber=not keep, graph=graph)
         graph, keep = capture(shorter.model, args, kwargs), present(keep, shorter.model)
-    left = 1.0 if size is None else size / (1.0 if shorter is None else shorter.parameters_ratio)
-    if shorter is not None and width == 1 and left >= 1:
-        return shorter
     found = axes(graph)
     kinds = _kinds(found, keep)
+    of: Measure
+    if size is not None:
+        of, left = "parameters", size / (1.0 if shorter is None else shorter.parameters_ratio)
+    elif macs is not None:
+        of, left = "macs", macs / (1.0 if shorter is None else shorter.macs_ratio)
+    else:
+        of, left = "slices", 1 - _of_slices(found, kinds, keep, width)
+    if shorter is not None and left >= 1:
+        return shorter
     narrower = prune(
         teacher if shorter is None else shorter.model,
         data,
-        ratio=_of_slices(found, kinds, keep, width) if size is None else 1 - left,
-        of="slices" if size is None else "parameters",
+        ratio=1 - left,
+        of=of,
         scope="layer",
         units=kinds,
         keep=keep,
@@ -156,11 +165,14 @@ def _of_slices(found: Axes, kinds: Sequence[str], keep: Sequence[str], width: fl
     return (1 - width) * cut / sum(axis.size for axis in found)
 
 
-def _check(width: float, depth: float, size: float | None, layers: str) -> None:
-    for name, value in (("width", width), ("depth", depth), ("size", size)):
+def _check(width: float, depth: float, whole: Mapping[str, float | None], layers: str) -> None:
+    for name, value in {"width": width, "depth": depth, **whole}.items():
         if value is not None and not 0 < value <= 1:
             raise invalid(f"student.{name}", value, "a fraction in (0, 1]", "For half of it write 0.5.")
-    if size is not None and width != 1:
-        raise invalid("student.width, size", (width, size), "one of the two", "size decides the width by itself.")
+    if (width != 1) + sum(value is not None for value in whole.values()) > 1:
+        values = (width, *whole.values())
+        raise invalid(
+            "student.width, size, macs", values, "one of them", "size and macs decide the width by themselves."
+        )
     if layers not in get_args(Layers):
         raise invalid("student.layers", layers, "'measured' or 'spread'")

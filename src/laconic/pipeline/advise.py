@@ -17,17 +17,25 @@ from laconic.core.target import Target
 from laconic.core.task import Task
 from laconic.pipeline.bases import Bases
 from laconic.pipeline.choice import ATTEMPTS, next_proposal, should_be_quick, time_of
+from laconic.pipeline.contest import TRIAL, rival_of
 from laconic.pipeline.job import Job, Recovery, job_of
-from laconic.pipeline.lessons import expected_steps
+from laconic.pipeline.lessons import Schooling
 from laconic.pipeline.progress import Progress
+from laconic.pipeline.proposal import Cut
 from laconic.pipeline.risks import risks
 from laconic.pipeline.routes import MARGIN, SLIGHT, Route, Wanted
+from laconic.pipeline.story import not_considered
 from laconic.pipeline.survey import ORIGINAL, Survey, survey
 from laconic.pipeline.workspace import Workspace
 from laconic.report import Advice, Way
 from laconic.report.wording import byte_size, short_count, significant
 
 EXPORTS_AN_ATTEMPT = 4
+CUTTING: Mapping[Cut, str] = {
+    "channels": "Cut whole channels, neurons and heads",
+    "blocks": "Leave out whole branches and layers",
+    "student": "Derive a student, all of it narrower, with fewer layers where it can do without some",
+}
 
 
 def advise(
@@ -94,7 +102,8 @@ def _advice(job: Job, known: Survey, seconds: Mapping[str, float], start: float)
     best = next(route for route in routes if route.proposal == chosen)
     feasible = wanted.allows(best) and should_be_quick(best, wanted, routes, [])
     original_bytes = wanted.original_bytes
-    training = expected_steps(job) if job.recovers else None
+    training = bases.schooling
+    rival = rival_of(best.proposal, wanted, routes, []) if job.recovers else None
     return Advice(
         model=type(job.model).__name__,
         target=job.target,
@@ -102,8 +111,8 @@ def _advice(job: Job, known: Survey, seconds: Mapping[str, float], start: float)
         feasible=feasible,
         answer=_answer(best, original_bytes, feasible=feasible),
         steps=tuple(_steps(best, bases, original_bytes, job)),
-        ways=tuple(_way(route, best, wanted, routes) for route in routes),
-        training=tuple(_expected(job, best, training)),
+        ways=(*(_way(route, best, rival, wanted, routes) for route in routes), *not_considered(known.left_out)),
+        training=tuple(_expected(job, best, training, rival)),
         risks=tuple(risks(job, bases.evidence, best)),
         costs=tuple(_costs(time.monotonic() - start, seconds, training)),
         command=job.command,
@@ -116,14 +125,15 @@ def _answer(best: Route, original_bytes: int, *, feasible: bool) -> str:
         return f"Nothing here is sure to meet the budget; the nearest is about {smaller:.1f} times smaller"
     words = "8-bit integers" if best.proposal.activations else "8-bit weights"
     weights = words if best.proposal.size is None else "a form of its own for each layer"
-    cut = "" if best.proposal.keep == 1 else f"fewer {best.proposal.cut}, then "
+    what = "a student" if best.proposal.cut == "student" else f"fewer {best.proposal.cut}"
+    cut = "" if best.proposal.keep == 1 else f"{what}, then "
     return f"{cut}{weights}: about {smaller:.1f} times smaller".capitalize()
 
 
 def _steps(best: Route, bases: Bases, original_bytes: int, job: Job) -> Iterator[str]:
-    proposal, base = best.proposal, bases.at(best.proposal.keep, blocks=best.proposal.blocks)
+    proposal, base = best.proposal, bases.at(best.proposal.keep, best.proposal.cut)
     if proposal.keep != 1:
-        what = "Leave out whole branches and layers" if proposal.blocks else "Cut whole channels, neurons and heads"
+        what = CUTTING[proposal.cut]
         before, after = short_count(bases.at(1.0).macs), short_count(base.macs)
         yield (
             f"{what}: {before} multiply-adds become {after}, and every runtime gains by that. What remains is fitted "
@@ -151,9 +161,11 @@ def _felt(nats: float) -> str:
     return f"on average at most {100 * min(1.0, (nats / 2) ** 0.5):.2g} % of the probability goes to other answers"
 
 
-def _way(route: Route, best: Route, wanted: Wanted, routes: Sequence[Route]) -> Way:
+def _way(route: Route, best: Route, rival: Route | None, wanted: Wanted, routes: Sequence[Route]) -> Way:
     if route is best:
         verdict = "recommended"
+    elif route is rival:
+        verdict = "learns for a while beside the recommended way: before that its nats say little"
     elif route.nats is None:
         verdict = route.why
     elif not wanted.allows(route):
@@ -176,25 +188,27 @@ def _excess(route: Route, wanted: Wanted) -> str:
     return f"too much memory: about {byte_size(route.memory or 0.0)}, and {byte_size(wanted.memory or 0.0)} are allowed"
 
 
-def _expected(job: Job, best: Route, training: tuple[int, float] | None) -> Iterator[str]:
+def _expected(job: Job, best: Route, training: Schooling | None, rival: Route | None) -> Iterator[str]:
     if training is None:
         why = "there is no training data" if job.task.train is None else "none was asked for"
         yield f"Without training ({why}) the figures above are what there will be."
         return
-    steps, seconds = training
-    yield f"About {_duration(seconds)} on this machine for {steps:,} steps; no labels are needed."
+    yield f"About {_duration(training.seconds)} on this machine for {training.steps:,} steps; no labels are needed."
+    if rival is not None:
+        yield (
+            f"What a student comes to, only training shows: the way above and {rival.proposal} first learn "
+            f"for {TRIAL:.0%} of that, about {_duration(2 * TRIAL * training.seconds)}, and the nearer one goes on."
+        )
     if (best.nats or 0) < SLIGHT:
         yield "There is next to nothing to bring back here: try without it first."
     else:
         yield "Part of the distance comes back; how much only the run itself can tell, and it is measured."
 
 
-def _costs(
-    so_far: float, seconds: Mapping[str, float], training: tuple[int, float] | None
-) -> Iterator[tuple[str, str]]:
+def _costs(so_far: float, seconds: Mapping[str, float], training: Schooling | None) -> Iterator[tuple[str, str]]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     yield "This advice", f"{_duration(so_far)}, {byte_size(peak)} of memory at its highest"
-    rest = EXPORTS_AN_ATTEMPT * seconds[ORIGINAL] + (training[1] if training else 0.0)
+    rest = EXPORTS_AN_ATTEMPT * seconds[ORIGINAL] + (training.seconds if training else 0.0)
     yield "compress", f"about as long again, and {_duration(rest)} for each attempt it takes (at most {ATTEMPTS})"
 
 

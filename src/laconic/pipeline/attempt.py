@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -63,11 +64,15 @@ class Course:
         routes: what was considered before anything was tried.
         attempts: what was tried, in order.
         winner: the one of them that is returned.
+        left_out: what is no way at all, and why.
+        trials: what became of networks that learned for a while beside each other, in words.
     """
 
     routes: Sequence[Route]
     attempts: Sequence[Attempt]
     winner: Attempt
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    trials: Mapping[Proposal, str] = field(default_factory=dict)
 
 
 def attempt(
@@ -75,7 +80,7 @@ def attempt(
 ) -> Attempt:
     """Carries out a proposal; one that is too large is neither recovered nor measured, unless `whatever` is true."""
     name = proposal.name
-    start = workspace.stage(f"{name}/plan", partial(_plan, job, proposal, bases, original))
+    start = begun(job, proposal, workspace, bases, original)
     size = file_bytes(start / MODEL)
     too_large = _too_large(job, size, original)
     if too_large and not whatever:
@@ -88,6 +93,11 @@ def attempt(
         recovered = read_json(finished / CHOICE)["recovered"]
     measured = workspace.stage(f"{name}/measure", partial(_measure, job, name, finished, original))
     return _judged(job, proposal, measured, original, recovered)
+
+
+def begun(job: Job, proposal: Proposal, workspace: Workspace, bases: Bases, original: Original) -> Path:
+    """Returns the folder of a proposal's network and plan, not taught yet."""
+    return workspace.stage(f"{proposal.name}/plan", partial(_plan, job, proposal, bases, original))
 
 
 def _too_large(job: Job, size_bytes: int, original: Original) -> tuple[Miss, ...]:
@@ -116,8 +126,27 @@ def _finish(job: Job, network: nn.Module, plan: Plan, folder: Path) -> None:
 
 def _recover(job: Job, bases: Bases, start: Path, folder: Path) -> None:
     """Teaches the planned network; keeps the result if it is nearer to the original on held-back calibration data."""
-    assert job.recovery is not None
     before, plan = load_state(start, job.model)
+    after, learned = taught(job, plan, folder)
+    distances = [bases.yardstick.nats(network) for network in (before, after)]
+    recovered = distances[1] <= distances[0]
+    write_json(folder / CHOICE, {"recovered": recovered, "before": distances[0], "after": distances[1]})
+    _finish(job, after if recovered else before, learned if recovered else plan, folder)
+
+
+def taught(job: Job, plan: Plan, folder: Path, *, share: float = 1.0) -> tuple[nn.Module, Plan]:
+    """Lets a planned network learn from the original.
+
+    Args:
+        job: with a recovery.
+        plan: what leads to the network.
+        folder: of checkpoints, so that a run that was killed goes on.
+        share: of the usual number of steps, in (0, 1]; at least one is made.
+
+    Returns:
+        The network in eval mode, and the plan fitted to what it has learnt.
+    """
+    assert job.recovery is not None
     objective = distillation(job.model, job.task, job.recovery.lesson(job.task))
 
     def listen(step: int, total: int, loss: float) -> None:
@@ -125,13 +154,12 @@ def _recover(job: Job, bases: Bases, start: Path, folder: Path) -> None:
 
     student = apply(job.model, plan, trainable=True)
     training = training_of(job, student, folder)
+    if share < 1:
+        steps = math.ceil(share * training.total_steps(job.task.loader("train")))
+        training = replace(training, epochs=None, steps=steps)
     trained = train(student, job.task, training, objective=objective, work=folder / "training", progress=listen).model
     learned = refit(plan, trained)
-    after = apply(settle(trained), Plan.of(learned.recodes)).eval()  # What is cut or swapped is so already.
-    distances = [bases.yardstick.nats(network) for network in (before, after)]
-    recovered = distances[1] <= distances[0]
-    write_json(folder / CHOICE, {"recovered": recovered, "before": distances[0], "after": distances[1]})
-    _finish(job, after if recovered else before, learned if recovered else plan, folder)
+    return apply(settle(trained), Plan.of(learned.recodes)).eval(), learned  # What is cut or swapped is so already.
 
 
 def steps_of(attempt_folder: Path) -> Iterator[Step]:

@@ -1,9 +1,9 @@
-"""What every proposal starts from: the model with fewer channels or blocks, and what its weights may cost."""
+"""What every proposal starts from: the model, or a smaller one made of it, and what its weights may cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,10 +13,13 @@ from laconic.calibrate import Evidence, calibrate
 from laconic.core.edit import Rewrite
 from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
+from laconic.distill import student
 from laconic.graph import Graph, capture, costs
 from laconic.measure import module_bytes
 from laconic.pipeline.job import Job
-from laconic.prune import prune, remove_blocks
+from laconic.pipeline.lessons import Schooling
+from laconic.pipeline.proposal import Cut
+from laconic.prune import Pruned, prune, remove_blocks
 from laconic.quantize import RoundActivations
 from laconic.select import PriceList, Yardstick, price
 from laconic.select.latency import LatencyModel, latency_model
@@ -29,7 +32,7 @@ whole plans."""
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
-    """The model after whole channels or blocks have gone, or as it is.
+    """The model with fewer channels or blocks, a student of it, or the model as it is.
 
     Args:
         job: what it is for.
@@ -65,9 +68,7 @@ class Base:
     @cached_property
     def techniques(self) -> tuple[Technique, ...]:
         """What is priced: masked grids only where so few bytes are wanted that they pay."""
-        limit, whole = self.job.budget.limits.get("size"), module_bytes(self.job.model)
-        share = (0.0 if limit is None else limit.bound(whole)) / max(1, module_bytes(self.model))
-        return (*FOR_ONNX, *SPARSE_GRIDS) if share <= MASKS_PAY else FOR_ONNX
+        return (*FOR_ONNX, *SPARSE_GRIDS) if share_of(self.model, self.job) <= MASKS_PAY else FOR_ONNX
 
     @cached_property
     def prices(self) -> PriceList:
@@ -102,12 +103,17 @@ class Bases:
     job: Job
     graph: Graph
     evidence: Evidence
-    _made: dict[tuple[float, bool], Base | LaconicError] = field(default_factory=dict)
+    _made: dict[tuple[float, Cut], Base | LaconicError] = field(default_factory=dict)
 
     @cached_property
     def yardstick(self) -> Yardstick:
         """How far anything is from the original."""
         return Yardstick.of(self.job.model, self.job.task, samples=HELD_BACK, skip=self.job.samples)
+
+    @cached_property
+    def schooling(self) -> Schooling | None:
+        """What an attempt may learn; None: nothing."""
+        return Schooling.of(self.job) if self.job.recovers else None
 
     @cached_property
     def latency(self) -> LatencyModel | None:
@@ -121,16 +127,16 @@ class Bases:
         """Predicts the time of one inference over the original's."""
         return None if self.latency is None else self.latency.predict(plan).ratio
 
-    def at(self, keep: float, *, blocks: bool = False) -> Base:
-        """Returns the model with a fraction of its multiply-accumulates, for want of channels or of whole blocks.
+    def at(self, keep: float, cut: Cut = "channels") -> Base:
+        """Returns the model with a fraction of its multiply-accumulates.
 
         Raises:
             LaconicError: nothing can be cut; says why.
         """
-        wanted = (keep, blocks and keep < 1)
+        wanted = (keep, "channels" if keep == 1 else cut)
         if wanted not in self._made:
             try:
-                self._made[wanted] = self._whole() if keep == 1 else self._cut(keep, blocks=blocks)
+                self._made[wanted] = self._whole() if keep == 1 else self._cut(keep, cut)
             except LaconicError as error:
                 self._made[wanted] = error
         found = self._made[wanted]
@@ -156,24 +162,11 @@ class Bases:
             yardstick=self.yardstick,
         )
 
-    def _cut(self, keep: float, *, blocks: bool) -> Base:
-        job, ratio = self.job, 1 - keep
-        if blocks:
-            found = remove_blocks(
-                job.model, job.task, ratio=ratio, samples=job.samples, renumber=False, graph=self.graph
-            )
-        else:
-            found = prune(
-                job.model,
-                job.task,
-                ratio=ratio,
-                target=job.target,
-                samples=job.samples,
-                evidence=self.evidence if self.evidence.has_gradients else None,
-                graph=self.graph,
-            )
+    def _cut(self, keep: float, cut: Cut) -> Base:
+        job = self.job
+        found = CUTTERS[cut](self, keep)
         if found.kind == "graph" and not any(isinstance(edit, Rewrite) for edit in found.plan):
-            raise ModelError(f"cutting {'blocks' if blocks else 'channels'}: {' '.join(found.notes)}")
+            raise ModelError(f"cutting {cut}: {' '.join(found.notes)}")
         model, example = found.model.eval(), job.example()
         return Base(
             job=job,
@@ -183,3 +176,43 @@ class Bases:
             gather=lambda: calibrate(model, job.task, samples=job.samples, seed=job.seed),
             yardstick=self.yardstick,
         )
+
+    def _fewer_channels(self, keep: float) -> Pruned:
+        return prune(
+            self.job.model,
+            self.job.task,
+            ratio=1 - keep,
+            target=self.job.target,
+            samples=self.job.samples,
+            evidence=self.evidence if self.evidence.has_gradients else None,
+            graph=self.graph,
+        )
+
+    def _fewer_blocks(self, keep: float) -> Pruned:
+        job = self.job
+        return remove_blocks(job.model, job.task, ratio=1 - keep, samples=job.samples, renumber=False, graph=self.graph)
+
+    def _student(self, keep: float) -> Pruned:
+        """Layers and widths save alike where there are layers to save on; else widths save all."""
+        job = self.job
+
+        def derived(depth: float) -> Pruned:
+            return student(job.model, job.task, macs=keep, depth=depth, target=job.target, samples=job.samples)
+
+        try:
+            return derived(math.sqrt(keep))
+        except ModelError:
+            return derived(1.0)
+
+
+def share_of(model: nn.Module, job: Job) -> float:
+    """Returns which share of a model's bytes may stay, about; 0: there is no limit, and less is always better."""
+    limit = job.budget.limits.get("size")
+    return 0.0 if limit is None else limit.bound(module_bytes(job.model)) / max(1, module_bytes(model))
+
+
+CUTTERS: Mapping[Cut, Callable[[Bases, float], Pruned]] = {
+    "channels": Bases._fewer_channels,
+    "blocks": Bases._fewer_blocks,
+    "student": Bases._student,
+}

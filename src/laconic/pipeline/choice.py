@@ -169,7 +169,7 @@ def _replanned(outcome: Outcome, wanted: Wanted, outcomes: Sequence[Outcome]) ->
         if found.size is None:
             found = replace(found, size=wanted.size)
         else:  # Channels, since blocks come in too few sizes to be set right.
-            found = replace(found, blocks=False)
+            found = replace(found, cut="student" if found.cut == "student" else "channels")
             keeps.append(found.keep * large.bound / large.measured)
     if (many := outcome.missed("macs")) is not None:
         keeps.append(found.keep * many.bound / many.measured)

@@ -15,6 +15,7 @@ from laconic.core.target import Target
 from laconic.core.task import Task
 from laconic.pipeline.attempt import Attempt, Course, attempt
 from laconic.pipeline.choice import next_proposal, rank
+from laconic.pipeline.contest import Contest
 from laconic.pipeline.job import Job, Recovery, job_of
 from laconic.pipeline.progress import Progress
 from laconic.pipeline.proposal import Proposal
@@ -93,13 +94,17 @@ def compress(
 def _compress(job: Job, folder: Path, resume: bool) -> Result:
     workspace = Workspace(folder, job=job.fingerprint(), resume=resume, progress=job.progress)
     known = survey(job, workspace)
-    attempts = _attempts(job, workspace, known)
+    contest = Contest(job, workspace, known)
+    attempts = _attempts(job, workspace, known, contest)
     judged = [one for one in attempts if one.measured] or attempts  # What was too large was not measured any further.
     winner = min(judged, key=lambda one: rank(one.outcome))
-    return finish(job, workspace, Course(routes=known.routes, attempts=attempts, winner=winner))
+    course = Course(
+        routes=known.routes, attempts=attempts, winner=winner, left_out=known.left_out, trials=contest.verdicts
+    )
+    return finish(job, workspace, course)
 
 
-def _attempts(job: Job, workspace: Workspace, known: Survey) -> list[Attempt]:
+def _attempts(job: Job, workspace: Workspace, known: Survey, contest: Contest) -> list[Attempt]:
     """Carries out one proposal after another; the best one is measured in full even if nothing meets the budget."""
 
     def carry_out(proposal: Proposal, *, whatever: bool = False) -> Attempt:
@@ -108,7 +113,9 @@ def _attempts(job: Job, workspace: Workspace, known: Survey) -> list[Attempt]:
         return found
 
     def next_one() -> Proposal | None:
-        return next_proposal(known.wanted, known.routes, [one.outcome for one in attempts])
+        tried = [one.outcome for one in attempts]
+        chosen = next_proposal(known.wanted, known.routes, tried)
+        return chosen and contest.settled(chosen, [outcome.proposal for outcome in tried])
 
     attempts: list[Attempt] = []
     while (proposal := next_one()) is not None:

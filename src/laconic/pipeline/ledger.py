@@ -31,6 +31,7 @@ class Ledger:
         self._held: dict[str, dict[str, Any]] = read_json(self._place) if self._place and there else {}
         self._held.setdefault("routes", {})
         self._held.setdefault("cuts", {})
+        self._held.setdefault("left out", {})
 
     def once(self, proposal: Proposal, make: Callable[[], Route]) -> Route:
         """Returns a way, priced by `make` unless it is known."""
@@ -54,6 +55,16 @@ class Ledger:
         """Returns how far a finished cut is from the original."""
         found = self._held["cuts"][cut.name]["nats"]
         return math.inf if found is None else float(found)
+
+    def leave_out(self, what: str, why: str) -> None:
+        """Notes what is no way at all, and why; what was noted of it before is forgotten."""
+        self._held["left out"][what] = why
+        self._write()
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What is no way at all, and why."""
+        return dict(self._held["left out"])
 
     def _write(self) -> None:
         if self._place is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import torch
 from torch import nn
@@ -37,11 +38,28 @@ def training_of(job: Job, student: nn.Module, folder: Path) -> Training:
     return replace(training, epochs=None, steps=read_json(folder / LENGTH))
 
 
-def expected_steps(job: Job) -> tuple[int, float]:
-    """Returns how many steps one attempt will learn, and about how many seconds that takes on this machine."""
-    seconds = seconds_a_step(job, apply(job.model, Plan()).eval())
-    steps = _steps(job, seconds)
-    return steps, steps * seconds
+@dataclass(frozen=True, kw_only=True)
+class Schooling:
+    """What one attempt may learn.
+
+    Args:
+        steps: that it makes.
+        seconds: that they take on this machine, about.
+        once: steps of one pass over the training data.
+    """
+
+    steps: int
+    seconds: float
+    once: int
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Times a few steps of a job with a recovery."""
+        assert job.recovery is not None
+        seconds = seconds_a_step(job, apply(job.model, Plan()).eval())
+        steps = _steps(job, seconds)
+        once = job.recovery.training.epoch_steps(job.task.loader("train"))
+        return cls(steps=steps, seconds=steps * seconds, once=once)
 
 
 def seconds_a_step(job: Job, student: nn.Module) -> float:

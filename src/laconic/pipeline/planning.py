@@ -57,7 +57,7 @@ def planned(job: Job, bases: Bases, proposal: Proposal, original_bytes: int) -> 
     Returns:
         The plan, and what each of its parts did.
     """
-    base = bases.at(proposal.keep, blocks=proposal.blocks)
+    base = bases.at(proposal.keep, proposal.cut)
     if proposal.size is None:
         inner = uniform(base, activations=proposal.activations)
     else:
@@ -136,7 +136,8 @@ def _steps(bases: Bases, proposal: Proposal, base: Base, inner: Plan) -> Iterato
     """Yields each part of a plan with all before it carried out."""
     weights = Plan.of(edit for edit in inner if not isinstance(edit, RoundActivation))
     if proposal.keep != 1:
-        yield _step(bases, f"whole {proposal.cut} cut, {proposal.keep:.0%} of the MACs asked for", base, Plan())
+        what = "student derived" if proposal.cut == "student" else f"whole {proposal.cut} cut"
+        yield _step(bases, f"{what}, {proposal.keep:.0%} of the MACs asked for", base, Plan())
     words = "weights in 8 bits" if proposal.size is None else "weights coded, each layer as it is cheapest"
     yield _step(bases, words, base, weights)
     if proposal.activations:

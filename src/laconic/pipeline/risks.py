@@ -37,8 +37,8 @@ def risks(job: Job, evidence: Evidence, best: Route) -> Iterator[str]:
     if (best.nats or 0.0) > MUCH:
         yield "Without training the answers change visibly: do not use the result without recovery and evaluation."
     if best.proposal.keep < FEW_KEPT:
-        left = best.proposal.cut
-        yield f"Few {left} stay: rare kinds of input may suffer more than the mean shows. Evaluate them apart."
+        what = "channels and layers" if best.proposal.cut == "student" else best.proposal.cut
+        yield f"Few {what} stay: rare kinds of input may suffer more than the mean shows. Evaluate them apart."
 
 
 def _data(job: Job) -> Iterator[str]:

@@ -44,7 +44,7 @@ def tell(
             StepRow(done=step.words, nats=step.nats, size_bytes=step.size_bytes, macs=step.macs)
             for step in steps_of(winner.folder)
         ),
-        ways=tuple(_way(route, course) for route in course.routes),
+        ways=(*(_way(route, course) for route in course.routes), *not_considered(course.left_out)),
         attempts=tuple(_attempt(one, one is winner) for one in course.attempts),
         layers=tuple(_layers(job, network, plan, kernels)),
         plan_words=tuple(map(str, plan)),
@@ -82,7 +82,15 @@ def _way(route: Route, course: Course) -> Way:
         verdict = f"tried, and taken back: {tried[route.proposal].outcome}"
     else:
         verdict = "not tried: another promised more, or was enough"
+    if (trial := course.trials.get(route.proposal)) is not None:
+        verdict = f"{verdict}; {trial}"
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
+
+
+def not_considered(left_out: Mapping[str, str]) -> Iterator[Way]:
+    """Yields what is no way at all, with the reason."""
+    for what, why in left_out.items():
+        yield Way(plan=what, size_bytes=None, macs=None, nats=None, verdict=why)
 
 
 def _layers(job: Job, network: nn.Module, plan: Plan, kernels: Kernels) -> Iterator[LayerRow]:

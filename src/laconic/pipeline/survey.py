@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,12 +36,14 @@ class Survey:
         bases: what proposals start from.
         wanted: the budget in fractions of the original's figures.
         routes: the ways to it, priced without training.
+        left_out: what is no way at all, and why.
     """
 
     original: Original
     bases: Bases
     wanted: Wanted
     routes: Sequence[Route]
+    left_out: Mapping[str, str]
 
 
 def survey(job: Job, workspace: Workspace) -> Survey:
@@ -65,7 +67,8 @@ def survey(job: Job, workspace: Workspace) -> Survey:
     wanted = _wanted(job, original)
     ways = workspace.stage("routes", partial(_explore, bases, wanted))
     routes = tuple(Route.of(content) for content in read_json(ways / ROUTES))
-    return Survey(original=original, bases=bases, wanted=wanted, routes=routes)
+    left_out = Ledger(ways).left_out
+    return Survey(original=original, bases=bases, wanted=wanted, routes=routes, left_out=left_out)
 
 
 def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:

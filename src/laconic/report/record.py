@@ -62,8 +62,8 @@ class Way:
     """
 
     plan: str
-    size_bytes: int
-    macs: int
+    size_bytes: int | None
+    macs: int | None
     nats: float | None
     verdict: str
 

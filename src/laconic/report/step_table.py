@@ -8,6 +8,7 @@ from laconic.report import wording
 from laconic.report.record import Report, Way
 
 STEP_TITLES = ("Step", "Weights", "Multiply-adds", "Distance")
+NOTHING = "-"
 WAY_TITLES = ("Way", "File, about", "MACs", "Nats", "Verdict")
 
 
@@ -20,8 +21,10 @@ def step_rows(report: Report) -> Iterator[tuple[str, ...]]:
 def way_rows(ways: Iterable[Way]) -> Iterator[tuple[str, ...]]:
     """Yields what was considered before anything was tried, under `WAY_TITLES`."""
     for way in ways:
-        nats = "not possible" if way.nats is None else _nats(way.nats)
-        yield way.plan, wording.byte_size(way.size_bytes), wording.short_count(way.macs), nats, way.verdict
+        size = NOTHING if way.size_bytes is None else wording.byte_size(way.size_bytes)
+        macs = NOTHING if way.macs is None else wording.short_count(way.macs)
+        nats = (NOTHING if size == NOTHING else "not possible") if way.nats is None else _nats(way.nats)
+        yield way.plan, size, macs, nats, way.verdict
 
 
 def _nats(nats: float) -> str:
