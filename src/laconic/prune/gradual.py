@@ -21,12 +21,12 @@ from laconic.prune.cutting import Smaller, cut_out, refitted
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
+from laconic.prune.narrowing import Compensation
 from laconic.prune.nearness import missed
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
 from laconic.prune.shared_widths import shared_widths
-from laconic.prune.whole import Compensation
 
 Schedule = Literal["cubic", "linear", "one-shot"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from torch import nn
 
@@ -11,27 +11,16 @@ from laconic.calibrate import Evidence
 from laconic.core.errors import check_fraction, check_whole, invalid
 from laconic.core.sound import check_weights
 from laconic.core.target import Target
-from laconic.core.task import Task
-from laconic.graph import Graph, capture, costs
-from laconic.graph.axes import axes
-from laconic.graph.example import Example, example_inputs
-from laconic.prune.choice import Candidates, Scope
-from laconic.prune.cutting import cut_out, refitted
+from laconic.graph import Graph
+from laconic.graph.example import Example
+from laconic.prune.choice import Scope
 from laconic.prune.depth import remove_blocks
-from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Importance
-from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
-from laconic.prune.nearness import missed
+from laconic.prune.limits import rounding_for
+from laconic.prune.narrowing import Compensation, Narrowing
 from laconic.prune.pruned import Pruned
-from laconic.prune.ranking import Ranked, rankings
-from laconic.prune.refit import refit
-from laconic.prune.savings import Measure, Savings
-from laconic.prune.shared_widths import shared_widths
-from laconic.prune.sound import check_runs
-from laconic.prune.trial import nearest
-from laconic.prune.units import Units, jointly, present
-
-Compensation = Literal["weights", "statistics"]
+from laconic.prune.savings import Measure
+from laconic.prune.units import Units, jointly
 
 
 def prune(
@@ -104,75 +93,33 @@ def prune(
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("prune.compensate", compensate, "'weights', 'statistics' or None")
     wanted = Units.of(units)
-    if wanted.blocks:
-        if of == "slices":
-            raise invalid("prune.of", of, "'macs' or 'parameters' where blocks may go")
-        if wanted.kinds == ():
-            return remove_blocks(
-                model, data, ratio=ratio, of=of, keep=keep, compensate=compensate, samples=samples, graph=graph
-            )
-
-        def narrow(shorter: nn.Module, left: float) -> Pruned:
-            return prune(
-                shorter,
-                data,
-                ratio=left,
-                of=of,
-                importance=importance,
-                scope=scope,
-                target=target,
-                round_to=round_to,
-                least={k: least[k] for k in present(list(least), shorter)} if isinstance(least, Mapping) else least,
-                keep=present(keep, shorter),
-                units=wanted.kinds,
-                compensate=compensate,
-                samples=samples,
-            )
-
-        return jointly(
-            model, data, narrow, ratio=ratio, of=of, keep=keep, compensate=compensate, samples=samples, graph=graph
-        )
-    task = data if isinstance(data, Task) else None
-    args, kwargs = example_inputs(data)
-    check_runs(model, args, kwargs)
-    graph = graph or capture(model, args, kwargs)
-    found = axes(graph)
-    limits = Limits(rounding=rounding_for(target, round_to), least=least_for(found, least))
-    free = wanted.among(free_axes(found, keep))
-    savings, locked = Savings(found, of), shared_widths(model, found, free)
-    ranked = []
-    for ranking in rankings(importance, scope, data=task is not None):
-        known = gather(model, found, ranking.importance, task, samples=samples, evidence=evidence)
-        removals = {axis: ranking.importance.removal(axis, known) for axis in free}
-        candidates = Candidates(removals=removals, savings=savings, limits=limits, locked=locked)
-        ranked.append(ranking.cut(candidates, ratio, model, found))
-    chosen, how = ranked[0], ""
-    if task is not None and len(ranked) > 1:
-        chosen, how = nearest(
-            found, ranked, ratio, task, weights=None if compensate is None else compensate == "weights"
-        )
-    kept = chosen.kept
-    smaller = cut_out(model, found, kept, args, kwargs)
-    if task is not None and kept and compensate is not None:
-        values = refit(found, kept, inputs_of(found, task, samples), weights=compensate == "weights")
-        smaller = refitted(model, smaller, values)
-    return Pruned(
-        model=smaller.model,
-        plan=smaller.plan,
-        kind=smaller.kind,
-        why=smaller.why,
-        error=smaller.error,
-        axes=found,
-        keep={axis.name: indices for axis, indices in kept.items()},
-        before=costs(graph),
-        after=costs(smaller.graph or capture(smaller.model, args, kwargs)),
-        notes=(*_notes(chosen, ratio, of, how), *smaller.notes),
+    narrowing = Narrowing(
+        of=of,
+        importance=importance,
+        scope=scope,
+        rounding=rounding_for(target, round_to),
+        least=least,
+        keep=keep,
+        units=wanted,
+        compensate=compensate,
+        samples=samples,
     )
-
-
-def _notes(chosen: Ranked, ratio: float, of: str, how: str) -> Iterator[str]:
-    if how:
-        yield how
-    yield from missed(ratio, chosen.saved, of=of, by="sizes that are allowed")
-    if chosen.unpriced:
-        yield f"left alone, because the criterion does not apply to them: {', '.join(chosen.unpriced)}."
+    if not wanted.blocks:
+        return narrowing(model, data, ratio, evidence=evidence, graph=graph)
+    if of == "slices":
+        raise invalid("prune.of", of, "'macs' or 'parameters' where blocks may go")
+    if wanted.kinds == ():
+        return remove_blocks(
+            model, data, ratio=ratio, of=of, keep=keep, compensate=compensate, samples=samples, graph=graph
+        )
+    return jointly(
+        model,
+        data,
+        lambda shorter, left: narrowing.of_shorter(shorter)(shorter, data, left),
+        ratio=ratio,
+        of=of,
+        keep=keep,
+        compensate=compensate,
+        samples=samples,
+        graph=graph,
+    )
