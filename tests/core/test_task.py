@@ -236,3 +236,11 @@ def test_regression_has_the_squared_error_as_its_loss() -> None:
 def test_a_loss_over_other_shapes_is_refused() -> None:
     with pytest.raises(DataError, match="do not fit outputs of shape"):
         squared_error(torch.zeros(2, 3), torch.zeros(3, 2))
+
+
+def test_first_leaves_a_graph_whole_since_its_edges_would_lead_nowhere() -> None:
+    edges = torch.tensor([[0, 1, 2, 3, 3], [1, 2, 3, 0, 1]])
+    batch = Batch(args=(X, edges), labels=Y)
+    assert batch.first(2) is batch
+    positions = Batch(args=(X, torch.arange(3)[None]), labels=Y).first(2)
+    assert positions.size == 2 and len(positions.args[1]) == 1

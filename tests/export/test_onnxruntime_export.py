@@ -151,3 +151,25 @@ def test_the_script_for_peak_memory_runs_a_model_without_pytorch_or_laconic(tmp_
     check += "sys.exit(not {'torch', 'laconic'}.isdisjoint(sys.modules))"
     command = [sys.executable, "-c", check, peak.__file__, str(tmp_path / "model.onnx"), str(tmp_path / "inputs.npz")]
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_an_input_keeps_its_name_where_a_value_in_between_has_it(tmp_path):
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = nn.Linear(6, 6)
+
+        def forward(self, cat: Tensor, logits: Tensor) -> Tensor:
+            return torch.cat([self.logits(cat), logits], 1).relu()
+
+    batch = Batch(args=(torch.randn(2, 6), torch.randn(2, 6)))
+    pair = exported(Joined(), Plan(), batch, tmp_path)
+    assert pair.exported.input_names == ("cat", "logits")
+    assert pair.error(batch) < 1e-5
+
+
+def test_inputs_of_another_size_are_refused_with_the_size_that_fits(tmp_path):
+    pair = exported(nn.Sequential(nn.Conv1d(3, 4, 3), nn.AdaptiveAvgPool1d(1)), Plan(), batch_of(2, 3, 12), tmp_path)
+    words = r"takes input in one size, \['batch', 3, 12\]: pad or cut all samples to it"
+    with pytest.raises(ExportError, match=words):
+        Session(pair.exported.path).run([np.zeros((2, 3, 14), np.float32)])

@@ -5,6 +5,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from laconic import Budget, DataError, ExportError, Metric, ModelError, Target, Task, UsageError, compress
@@ -114,3 +115,17 @@ def test_labels_of_a_language_model_that_are_its_inputs_are_said():
     with pytest.warns(UserWarning, match="the labels are the inputs themselves"):
         check_task(model, Task(evaluate=[(ids, ids.clone())]))
     check_task(model, Task(evaluate=[(ids, ids.roll(-1, 1))]))
+
+
+def test_an_autoencoder_whose_labels_are_its_inputs_is_no_mistake():
+    x = torch.randn(4, 3)
+    check_task(nn.Linear(3, 3), Task(evaluate=[(x, x.clone())], metric="mse"))
+
+
+def test_a_model_that_draws_random_numbers_in_eval_mode_is_refused_with_what_to_do():
+    class Noisy(nn.Linear):
+        def forward(self, x):
+            return functional.dropout(functional.linear(x, self.weight))
+
+    with pytest.raises(ModelError, match=r"Noisy: answers the same inputs differently .*training=self.training"):
+        check_task(Noisy(3, 3), Task(evaluate=[(torch.randn(16, 3), torch.zeros(16, dtype=torch.long))]))

@@ -4,10 +4,11 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import laconic
 from laconic.core.errors import LaconicError, ModelError, UsageError
+from laconic.core.task import Task
 from laconic.prune import prune
 
 X = torch.randn(4, 6)
@@ -135,3 +136,61 @@ def test_integer_weights_are_cut_like_others_and_keep_their_type():
 def test_limits_that_forbid_everything_give_the_model_back_and_say_so():
     pruned = prune(network(), X, least=0.99)
     assert len(pruned.plan) == 0 and "saved 0.0%" in str(pruned)
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.out = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.mean(x)
+        return self.out(mean + torch.randn_like(mean))
+
+
+def test_a_model_that_draws_random_numbers_in_eval_mode_is_refused_with_what_to_do():
+    with pytest.raises(ModelError, match=r"Noisy: answers the same inputs differently each time.* `if self.training`"):
+        prune(Noisy(), torch.randn(4, 4), ratio=0.3)
+
+
+def sequences(*lengths):
+    return [(torch.randn(8, 3, length), torch.zeros(8, dtype=torch.long)) for length in lengths]
+
+
+def convolutional():
+    return nn.Sequential(nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Conv1d(8, 8, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("units", [None, ["blocks"]])
+def test_batches_of_another_length_than_the_captured_one_are_left_out_and_counted(units):
+    model = nn.Sequential(convolutional(), Residual()) if units else nn.Sequential(convolutional(), nn.Linear(8, 3))
+    words = r"Task.calibrate: 2 of 3 batches do not fit .* size \[3, 12\]: theirs are \[3, 14\]. Pad or cut"
+    with pytest.warns(UserWarning, match=words):
+        found = prune(model, Task(evaluate=sequences(12, 14, 16)), ratio=0.2, units=units)
+    assert found.after.macs < found.before.macs
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inside(x)
+
+
+class Graphs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.last(
+            torch.relu(self.first(x)).index_add(0, edge_index[1], torch.relu(self.first(x[edge_index[0]])))
+        )
+
+
+def test_a_graph_is_not_cut_to_its_first_nodes():
+    batches = [{"x": torch.randn(30, 4), "edge_index": torch.randint(0, 30, (2, 50))} for _ in range(3)]
+    found = prune(Graphs(), Task(evaluate=batches, metric="mse"), ratio=0.5, samples=40)
+    assert found.after.macs <= 0.55 * found.before.macs

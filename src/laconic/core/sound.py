@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from laconic.core.errors import ModelError, invalid
 
 LARGEST = 1e25
 """Of a weight: sums of larger ones in float32, and scales for them, are no numbers any more."""
+REPEATS = 1e-3
+"""How far two answers to the same inputs may be apart, of the largest number: accelerators add up in changing order."""
 
 
 def check_weights(model: nn.Module, where: str) -> None:
@@ -33,6 +38,32 @@ def check_weights(model: nn.Module, where: str) -> None:
         if parameter.is_meta:
             raise ModelError(f"{name}: is on the meta device, without values. Load the weights first.")
         check_finite(parameter, name)
+
+
+def check_repeats(model: nn.Module, first: Any, second: Any) -> None:
+    """Refuses a model that answers the same inputs differently each time: nothing could be compared with it.
+
+    Args:
+        model: in eval mode.
+        first: what it answered, in any structure.
+        second: what it answered when it was asked again.
+
+    Raises:
+        ModelError: they differ by more than a thousandth of the largest number.
+    """
+    for one, other in zip(tree_leaves(first), tree_leaves(second), strict=False):
+        if not (isinstance(one, Tensor) and isinstance(other, Tensor) and one.is_floating_point()):
+            continue
+        if one.shape != other.shape or (one.numel() and _apart(one, other) > REPEATS * float(one.detach().abs().max())):
+            raise ModelError(
+                f"{type(model).__name__}: answers the same inputs differently each time, in eval mode too; expected "
+                "the same answers. Draw random numbers only `if self.training` (functional.dropout needs "
+                "training=self.training), or pass them in as an input."
+            )
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    return float((one.detach() - other.detach()).abs().max())
 
 
 def check_finite(weight: Tensor, name: str) -> None:

@@ -47,7 +47,9 @@ class Batch:
         )
 
     def first(self, count: int) -> Batch:
-        """Returns the batch's first `count` samples."""
+        """Returns the batch's first `count` samples; all of it where it is one piece, as a graph with its edges is."""
+        if any(_points(x, self.size) for x in self.inputs):
+            return self
 
         def cut(value: Any) -> Any:
             # A tensor of another length is not one entry a sample, but something all samples share.
@@ -59,6 +61,12 @@ class Batch:
             kwargs={k: cut(v) for k, v in self.kwargs.items()},
             labels=cut(self.labels),
         )
+
+
+def _points(tensor: Tensor, samples: int) -> bool:
+    """Whether a tensor may hold places in the others, as a graph's edges do: after a cut they would lead nowhere."""
+    whole_numbers = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    return whole_numbers and tensor.dim() > 1 and len(tensor) not in (1, samples)
 
 
 def split_batch(raw: Any) -> Batch:

@@ -161,6 +161,15 @@ def _saving(
         layer = free[path][1]
         whole = Offer(size=math.prod(layer.shape) * runs[layer.parameter], error=0.0, place=None)
         offers[path] = [whole, *_offers(decomposition.levels, of, runs[layer.parameter])]
+    most = sum(levels[0].size - min(o.size for o in levels) for levels in offers.values())
+    if ratio * total > most:
+        raise invalid(
+            "factorize.ratio",
+            ratio,
+            f"at most {math.floor(1000 * most / total) / 1000:g}: the layers that can be factorised, {len(offers)} of "
+            f"{type(model).__name__}, are {sum(levels[0].size for levels in offers.values()) / total:.1%} of its {of}",
+            "Save the rest otherwise: quantize takes every layer, prune whole channels.",
+        )
     chosen = cheapest(offers, ratio * total)
     return {p: None if o.place is None else found[p].levels[o.place] for p, o in chosen.items()}
 

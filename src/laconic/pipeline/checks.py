@@ -10,11 +10,11 @@ from torch import nn
 
 from laconic.core.budget import Budget
 from laconic.core.errors import DataError, ExportError, LaconicError, ModelError, UsageError, invalid
-from laconic.core.sound import check_weights
+from laconic.core.sound import check_repeats, check_weights
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.measure import answers, evaluate
-from laconic.measure.runner import TorchRunner
+from laconic.measure.runner import TorchRunner, to_array, to_tensor
 from laconic.report.wording import is_share
 
 
@@ -44,14 +44,17 @@ def check_task(model: nn.Module, task: Task) -> None:
         UsageError: it is no task.
         DataError: an empty loader, one that fails, a batch that the model refuses, labels out of range, a metric that
             is not finite.
-        ModelError: the model answers with NaN.
+        ModelError: the model answers with NaN, or the same inputs differently each time.
     """
     if not isinstance(task, Task):
         raise invalid("compress.task", type(task).__name__, "a laconic.Task", "Write Task(train=..., evaluate=...).")
     _warn_of_labels_that_are_inputs(_first_batch(task, "evaluate"))
     sizes = {part: _first_batch(task, part).size for part in ("evaluate", "calibrate")}
     runner = TorchRunner(model, task, name="the model")
-    evaluate(answers(runner, task, limit=sizes["evaluate"]), task.score)
+    first = list(answers(runner, task, limit=sizes["evaluate"]))
+    again = [to_tensor(runner.run([to_array(x) for x in one.batch.inputs])) for one in first]
+    check_repeats(model, [one.logits for one in first], again)
+    evaluate(first, task.score)
     next(answers(runner, task, part="calibrate", limit=sizes["calibrate"]))
     if task.train is not None:
         next(answers(runner, task, part="train", limit=_first_batch(task, "train").size))
@@ -60,7 +63,9 @@ def check_task(model: nn.Module, task: Task) -> None:
 def _warn_of_labels_that_are_inputs(batch: Batch) -> None:
     """Says so where a language model would be scored on repeating its input."""
     labels = batch.labels
-    if labels is not None and labels.dim() > 1 and any(torch.equal(labels, tokens) for tokens in batch.inputs):
+    if labels is None or labels.dim() < 2 or labels.is_floating_point():  # What an autoencoder is for is no mistake.
+        return
+    if any(torch.equal(labels, tokens) for tokens in batch.inputs):
         warnings.warn(
             "Task.evaluate: the labels are the inputs themselves; expected, for each position, what its own logits "
             "should say: in a language model the next token. Write labels[:, :-1] = ids[:, 1:], labels[:, -1] = -100.",

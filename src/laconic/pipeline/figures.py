@@ -166,6 +166,8 @@ def runtime_memory() -> int:
 def samples(job: Job, count: int) -> list[Array]:
     """Returns the inputs of the first evaluation batch's samples, repeated until there are `count`."""
     batch = job.example()
+    if batch.first(1).size > 1:  # One piece, as a graph with its edges is.
+        return [to_array(t) for t in batch.inputs]
     taken = torch.arange(count) % batch.size
     # A tensor of another length is not one entry a sample, but something all samples share.
     return [to_array(t[taken] if t.dim() and len(t) == batch.size else t) for t in batch.inputs]

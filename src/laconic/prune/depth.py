@@ -16,7 +16,7 @@ from laconic.core.task import Task
 from laconic.graph import Costs, Graph, capture, costs
 from laconic.graph.axes import Axes, axes
 from laconic.graph.blocks import Block, blocks
-from laconic.graph.example import Example, example_inputs
+from laconic.graph.example import Example, example_inputs, fitting
 from laconic.graph.shortening import shorten
 from laconic.prune.configuration import has_config
 from laconic.prune.cutting import Smaller, refitted
@@ -107,7 +107,7 @@ def remove_blocks(
     if routed and not removed:
         removed = {", ".join(names or ()): prices.of_model(routed.model)}
     if routed is None and task is not None and chosen.blocks and compensate is not None:
-        inputs = [(batch.args, batch.kwargs) for batch in batches_of(task, device, samples)]
+        inputs = [(batch.args, batch.kwargs) for batch in fitting(graph, batches_of(task, device, samples))]
         fitted = refit(found, {}, inputs, weights=compensate == "weights", shorter=shorten(graph, chosen.blocks))
         shallower = refitted(model, shallower, fitted)
     if renumber and routed is None and chosen.blocks and has_config(model):

@@ -15,6 +15,7 @@ from laconic.core.metric import IGNORED_LABEL, class_last
 from laconic.core.task import Batch, Task
 from laconic.graph import Graph
 from laconic.graph.blocks import Block
+from laconic.graph.example import fitting
 from laconic.graph.shortening import shorten
 
 TINY = 1e-30
@@ -33,7 +34,7 @@ class Prices:
     """
 
     def __init__(self, graph: Graph, task: Task | None, batches: Sequence[Batch]) -> None:
-        self._graph, self._task, self._batches = graph, task, batches
+        self._graph, self._task, self._batches = graph, task, fitting(graph, batches)
         self._answers = self._answered(shorten(graph, (), share=True))
 
     def of(self, removed: Sequence[Block]) -> float:

@@ -11,6 +11,7 @@ from laconic.calibrate import Evidence, calibrate
 from laconic.core.errors import UsageError
 from laconic.core.task import Task
 from laconic.graph.axes import Axes
+from laconic.graph.example import fitting
 from laconic.prune.importance import Importance, Known, activity, slopes
 
 Inputs = list[tuple[tuple[Any, ...], Mapping[str, Any]]]
@@ -52,4 +53,5 @@ def gather(
 def inputs_of(axes: Axes, task: Task, samples: int) -> Inputs:
     """Returns the calibration inputs, on the model's device, in batches that the captured model accepts."""
     device = next(iter(axes.graph.parameters.values())).device
-    return [(batch.args, batch.kwargs) for batch in task.batches("calibrate", device=device, limit=samples)]
+    read = fitting(axes.graph, list(task.batches("calibrate", device=device, limit=samples)))
+    return [(batch.args, batch.kwargs) for batch in read]

@@ -9,6 +9,7 @@ import torch
 from laconic.core.task import Task
 from laconic.graph.axes import Axes
 from laconic.graph.cutting import cut
+from laconic.graph.example import fitting
 from laconic.prune.cutting import fill
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.nearness import comparable
@@ -37,7 +38,7 @@ def nearest(
     if len(tried) == 1:
         return tried[0], ""
     device = next((p.device for p in found.graph.parameters.values()), torch.device("cpu"))
-    batches = batches_of(task, device, TRIED)
+    batches = fitting(found.graph, batches_of(task, device, TRIED))
     half = (len(batches) + 1) // 2
     inputs = [(batch.args, batch.kwargs) for batch in batches[:half]]
     prices = Prices(found.graph, task, batches[half:] or batches)

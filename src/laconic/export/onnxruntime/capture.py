@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -155,10 +156,14 @@ def _name(model: ir.Model, input_names: list[str]) -> None:
     for value in list(graph.initializers.values()):
         if value.name is not None:
             value.name = value.name.removeprefix(PREFIX)
-    taken = {*graph.initializers, *(value.name for node in graph for value in node.outputs)}
+    between = {value.name: value for node in graph for value in node.outputs}
+    taken = {*graph.initializers, *between, *input_names}
+    for name in {*input_names, "logits"} & between.keys():  # Users know inputs and the output by these names.
+        between[name].name = next(n for i in count(1) if (n := f"{name}_{i}") not in taken)
+        taken.add(between[name].name)
     for value, name in zip(graph.inputs, input_names, strict=True):
-        value.name = f"{name}_input" if name in taken else name
-    if "logits" not in taken:
+        value.name = f"{name}_input" if name in graph.initializers else name
+    if "logits" not in {*graph.initializers, *input_names}:
         graph.outputs[0].name = "logits"
     _name_batch(graph)
 

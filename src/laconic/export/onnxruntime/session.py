@@ -59,10 +59,18 @@ class Session:
             found: Array = self._session.run(None, dict(zip(self.input_names, inputs, strict=True)))[0]
         except Exception as error:  # as above
             shapes = ", ".join(f"{a.dtype}{list(a.shape)}" for a in inputs)
-            raise ExportError(
-                f"{self.name}: fails on inputs {shapes} ({said(error)}). Pass arrays like those of the export."
-            ) from error
+            raise ExportError(f"{self.name}: fails on inputs {shapes} ({said(error)}). {self._mend(inputs)}") from error
         return found
+
+    def _mend(self, inputs: Sequence[Array]) -> str:
+        """Says what to do about inputs that the model refuses."""
+        for wanted, array in zip(self._session.get_inputs(), inputs, strict=True):
+            pairs = zip(wanted.shape, array.shape, strict=False)
+            if any(isinstance(size, int) and size != found for size, found in pairs):
+                return (
+                    f"An exported model takes {wanted.name} in one size, {wanted.shape}: pad or cut all samples to it."
+                )
+        return "Pass arrays like those of the export."
 
 
 def options(threads: int) -> onnxruntime.SessionOptions:
