@@ -14,10 +14,11 @@ from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
 from laconic.core.errors import check_whole, invalid
 from laconic.core.scales import short
+from laconic.core.sound import check_codable
 from laconic.quantize.ranges import LeastError, Range
 from laconic.quantize.round_to_nearest import RoundToNearest
-from laconic.quantize.view import View, best, fitted
-from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine
+from laconic.quantize.view import View, best, fitted, left_over
+from laconic.solve import EXACT, Rule, compensate, halfway_inputs, metric_of, refine
 
 TOGETHER = 2**24  # Numbers that are searched at once.
 MANY = 2**16
@@ -63,7 +64,7 @@ class CompensatedRounding:
     bits: int = 4
     symmetric: bool = True
     per: Literal["tensor", "channel"] | int = "channel"
-    range: Range = field(default_factory=lambda: LeastError(candidates=12, narrowest=0.4))
+    range: Range = field(default_factory=lambda: LeastError(candidates=20))
     damping: float = 0.01
     rounds: int = 1
     keep_zeros: bool = False
@@ -94,13 +95,18 @@ class CompensatedRounding:
     @property
     def _stretches(self) -> tuple[float, ...]:
         """Errors passed on widen what is rounded, and with few levels it matters where the last one lies."""
-        return (0.85, 0.92, 1.0, 1.1, 1.2) if self.bits <= 3 else (1.0,)
+        return {2: (0.85, 1.0, 1.15, 1.3, 1.5), 3: (0.85, 0.92, 1.0, 1.1, 1.2)}.get(self.bits, (0.92, 1.0, 1.1))
 
-    def _starts(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None) -> list[AffineGrid]:
+    @property
+    def _nearest(self) -> RoundToNearest:
+        return RoundToNearest(bits=self.bits, symmetric=self.symmetric, per=self.per, range=self.range)
+
+    def _starts(self, weight: Tensor, view: View, evidence: LayerEvidence) -> list[AffineGrid]:
         """The grid with the nearest points first, then those to start from."""
-        nearest = RoundToNearest(bits=self.bits, symmetric=self.symmetric, per=self.per, range=self.range)
-        plain = nearest.rounded(weight, layer, evidence)
-        return [plain, *(replace(plain, scale=short(plain.scale.float() * each)) for each in self._stretches)]
+        first = plain = self._nearest.rounded(weight, view.layer, left_over(view))
+        if view.layer.matrix_shape[2] <= EXACT:  # Beyond, its search takes as long as all the rest.
+            plain = self._nearest.encode(weight, view.layer, evidence)
+        return [plain, *(replace(first, scale=short(first.scale.float() * each)) for each in self._stretches)]
 
 
 def rounded_together(
@@ -115,11 +121,12 @@ def rounded_together(
         evidence: as there.
     """
     evidence = reached(evidence)
-    starts = [technique._starts(weight, layer, evidence) for technique in techniques]
     if evidence is None or evidence.input_sum.dim() == 2:
-        return [plain for plain, *_ in starts]
+        return [technique._nearest.encode(weight, layer, evidence) for technique in techniques]
+    check_codable(weight, layer.parameter)
     weight, first = weight.detach().cpu().float(), techniques[0]
-    view = View(layer, starts[0][0].blocks, metric_of(evidence, damping=first.damping))
+    view = View(layer, first._nearest.blocks(layer), metric_of(evidence, damping=first.damping))
+    starts = [technique._starts(weight, view, evidence) for technique in techniques]
     runs = [others for _, *others in starts]
     together = max(1, TOGETHER // max(1, weight.numel() * max(map(len, runs))))
     found: list[list[tuple[Tensor, Tensor]]] = []
@@ -134,7 +141,7 @@ def _searched(
 ) -> list[list[tuple[Tensor, Tensor]]]:
     """Returns scales and values of the weight on each grid, from one sweep over the inputs for all runs of grids.
 
-    In a large weight each output goes on with the grid of its run that the first sweep found best, if it has a scale of
+    In a large weight each output goes on with the grid of its run that the first sweep found best, if it has scales of
     its own: that costs up to 1 % more error, and saves half of the work. In a small one all are followed to the end.
     """
     target, grids = view.arrange(weight), [grid for run in runs for grid in run]
@@ -143,7 +150,7 @@ def _searched(
     rule = _rule(view, grids, (targets != 0).float() if keep_zeros else None)
     projected = compensate(targets, view.metric, _counting(rule, view.metric.alone, cost))
     counts = [len(run) for run in runs]
-    if view.by_output and weight.numel() > MANY:
+    if view.by_channel and weight.numel() > MANY:
         wide = [n * target.shape[2] for n in counts]
         each = zip(runs, torch.split(projected, wide, -1), torch.split(cost, wide, -1), strict=True)
         pairs = [_cheapest(*one) for one in each]
@@ -180,8 +187,8 @@ def _cheapest(run: list[AffineGrid], projected: Tensor, cost: Tensor) -> tuple[A
     groups, inputs, wide = projected.shape
     outputs = wide // len(run)
     taken = cost.view(groups, len(run), outputs).argmin(1)
-    scales = torch.stack([grid.scale.view(groups, outputs) for grid in run], 1)
-    scale = scales.gather(1, taken[:, None])[:, 0].flatten()
+    scales = torch.stack([grid.scale.view(groups, outputs, -1) for grid in run], 1)
+    scale = scales.take_along_dim(taken[:, None, :, None], 1).flatten()
     places = taken[:, None, None].expand(groups, inputs, 1, outputs)
     return replace(run[0], scale=scale), projected.view(groups, inputs, len(run), outputs).gather(2, places)[:, :, 0]
 

@@ -70,14 +70,15 @@ class RoundToNearest:
         Raises:
             ModelError: the weight holds NaN or infinity.
         """
-        return self.rounded(weight, layer, reached(evidence))
+        seen = reached(evidence)
+        error = felt(self.blocks(layer), layer, seen) if self.weigh and seen is not None else squared
+        return self.rounded(weight, layer, error)
 
-    def rounded(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None) -> AffineGrid:
-        """Does what `encode` does, with evidence of inputs that are not all zero."""
+    def rounded(self, weight: Tensor, layer: Layer, error: Error) -> AffineGrid:
+        """Does what `encode` does, with scales that are searched by an error of one's own."""
         check_codable(weight, layer.parameter)
         weight = weight.detach().float()
         blocks = self.blocks(layer)
-        error = felt(blocks, layer, evidence) if self.weigh and evidence is not None else squared
         steps = self.range.choose(
             blocks.split(weight), blocks.split(torch.ones_like(weight)), error, bits=self.bits, symmetric=self.symmetric
         )

@@ -18,8 +18,8 @@ from laconic.core.formats import FP4_E2M1, FP6_E2M3, FP8_E4M3, INT8, NF4, Format
 from laconic.core.sound import check_codable
 from laconic.quantize.ranges import Error
 from laconic.quantize.round_to_nearest import RoundToNearest, felt, squared
-from laconic.quantize.view import SMALLEST, View, best, fitted
-from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine
+from laconic.quantize.view import SMALLEST, View, best, fitted, left_over
+from laconic.solve import EXACT, Rule, compensate, halfway_inputs, metric_of, refine
 
 FEW = 8  # With so few values it matters where the largest lies, and a single weight's nearest value says little.
 HALF = torch.finfo(torch.float16)
@@ -95,16 +95,18 @@ class RoundToValues:
         return found if kept is None or 0.0 in self.format.values else Sparse.around(found, kept)
 
     def _found(self, weight: Tensor, layer: Layer, evidence: LayerEvidence | None, kept: Tensor | None) -> ValueGrid:
-        blocks = RoundToNearest(per=self.per).blocks(layer)
-        seen = reached(evidence)
-        error = squared if seen is None else felt(blocks, layer, seen)
-        plain = self._plain(weight, blocks, error, torch.ones(()) if kept is None else blocks.split(kept.float()))
+        blocks, seen = RoundToNearest(per=self.per).blocks(layer), reached(evidence)
+        there = torch.ones(()) if kept is None else blocks.split(kept.float())
         if seen is None or seen.input_sum.dim() == 2 or not self.compensate:
-            return plain
+            return self._plain(weight, blocks, squared if seen is None else felt(blocks, layer, seen), there)
         view = View(layer, blocks, metric_of(seen, damping=self.damping))
-        starts = [self._stored(plain.steps * stretch, plain.scale.dtype) for stretch in self._stretches]
+        first = plain = self._plain(weight, blocks, left_over(view), there)
+        if layer.matrix_shape[2] <= EXACT:  # As in `CompensatedRounding`.
+            plain = self._plain(weight, blocks, felt(blocks, layer, seen), there)
+            plain = replace(plain, scale=self._stored(plain.steps, first.scale.dtype)).encode(weight)
+        starts = [self._stored(first.steps * stretch, first.scale.dtype) for stretch in self._stretches]
         free = None if kept is None else view.arrange(kept.float())
-        found = [self._searched(view, weight, replace(plain, scale=start), free) for start in starts]
+        found = [self._searched(view, weight, replace(first, scale=start), free) for start in starts]
         pairs = [(each.scale, each.decode()) for each in found]
         return best(plain, pairs, weight, layer, halfway_inputs(seen), kept)
 
@@ -117,7 +119,9 @@ class RoundToValues:
         """Errors passed on widen what is rounded."""
         if len(self.format.values) > FEW:
             return (1.0,)
-        return (1.0, 2.0) if self.scale == "power_of_two" else (0.85, 0.92, 1.0, 1.1, 1.2)
+        if self.scale == "power_of_two":
+            return (1.0, 2.0)
+        return (1.0, 1.2, 1.4, 1.6, 1.8) if len(self.format.values) <= 3 else (0.85, 0.92, 1.0, 1.1, 1.2)
 
     @property
     def _shares(self) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from laconic.calibrate import Layer
 from laconic.core.blocks import Blocks
 from laconic.core.codings import AffineGrid, ValueGrid
+from laconic.quantize.ranges import Error
 from laconic.quantize.round_to_nearest import weighed
 from laconic.solve import InputMetric, Product
 
@@ -50,9 +51,25 @@ class View(NamedTuple):
     @property
     def by_output(self) -> bool:
         """Whether each output of each group is a block: then it has one value, whatever the order of inputs."""
+        return self.by_channel and self.blocks.group_size is None
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether each output of each group has blocks of its own."""
         groups, outputs, _ = self.layer.matrix_shape
-        by_channel = self.blocks.axis == self.layer.output_axis and self.blocks.group_size is None
-        return by_channel and self.layer.kind != "embedding" and self.blocks.count == groups * outputs
+        along = self.blocks.axis == self.layer.output_axis and self.layer.kind != "embedding"
+        return along and self.blocks.channels == groups * outputs
+
+
+def left_over(view: View) -> Error:
+    """Returns the error of each block once the inputs after it made up for theirs: `R_jj^2 e_j^2`, summed.
+
+    This is what a scale costs that is chosen for compensated codes. What errors do to the output before that, shared
+    out by `felt`, rises and falls with how signs happen to fall, and says little of what remains.
+    """
+    alone = view.metric.alone[:, :, None].expand(-1, -1, view.layer.matrix_shape[1])
+    mass = view.blocks.split(view.restore(alone))
+    return lambda delta: delta.square().mul_(mass).sum(1)
 
 
 def fitted(view: View, target: Tensor, levels: Tensor, scale: Tensor) -> Tensor:

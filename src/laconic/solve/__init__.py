@@ -6,12 +6,13 @@ from laconic.solve.correct import correct
 from laconic.solve.in_order import code_in_order
 from laconic.solve.least_squares import least_squares
 from laconic.solve.metric import InputMetric
-from laconic.solve.passing import halfway, through
+from laconic.solve.passing import EXACT, halfway, through
 from laconic.solve.shared import Product, halfway_inputs, metric_of, nats_of, through_inputs
 from laconic.solve.support import alternate, prune_in_order
 from laconic.solve.sweep import Rule, VectorRule, compensate, compensate_vectors, refine, refine_vectors
 
 __all__ = [
+    "EXACT",
     "InputMetric",
     "Product",
     "Rule",
