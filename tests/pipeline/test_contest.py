@@ -46,7 +46,7 @@ def test_what_is_nearer_after_a_while_goes_on_whatever_it_was_before(after, near
         assert contest.settled(CHANNELS, []) == nearest
     assert (
         contest.verdicts[CHANNELS]
-        == f"{after[0]:.2g} nats after a trial of 5% of the training, the other {after[1]:.2g}"
+        == f"{after[0]:.2g} nats after a trial of 20% of the training, the other {after[1]:.2g}"
     )
     assert Contest(Mock(recovers=False), Mock(), known).settled(CHANNELS, []) == CHANNELS
 
@@ -89,4 +89,4 @@ def test_both_learn_for_a_while_and_the_report_says_what_came_of_it(tmp_path):
     trials = {path.parent.parent.name: read_json(path) for path in tmp_path.glob(f"*/trial/{NATS}")}
     assert len(trials) == 2 and any("student" in name for name in trials)
     assert min(trials, key=trials.get) == result.report.attempts[0].name
-    assert sum("after a trial of 5% of the training" in way.verdict for way in result.report.ways) == 2
+    assert sum("after a trial of 20% of the training" in way.verdict for way in result.report.ways) == 2

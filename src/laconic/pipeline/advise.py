@@ -23,8 +23,8 @@ from laconic.pipeline.lessons import Schooling
 from laconic.pipeline.progress import Progress
 from laconic.pipeline.proposal import Cut
 from laconic.pipeline.risks import risks
-from laconic.pipeline.routes import MARGIN, SLIGHT, Route, Wanted
-from laconic.pipeline.story import not_considered
+from laconic.pipeline.routes import SLIGHT, Route, Wanted
+from laconic.pipeline.story import excess, not_considered
 from laconic.pipeline.survey import ORIGINAL, Survey, survey
 from laconic.pipeline.workspace import Workspace
 from laconic.report import Advice, Way
@@ -169,7 +169,7 @@ def _way(route: Route, best: Route, rival: Route | None, wanted: Wanted, routes:
     elif route.nats is None:
         verdict = route.why
     elif not wanted.allows(route):
-        verdict = _excess(route, wanted)
+        verdict = excess(route, wanted)
     elif not should_be_quick(route, wanted, routes, []):
         verdict = f"too slow: about {time_of(route, routes, []):.2f} of the time, and {wanted.latency:.2f} are allowed"
     elif best.nats is not None and route.nats > best.nats:
@@ -177,15 +177,6 @@ def _way(route: Route, best: Route, rival: Route | None, wanted: Wanted, routes:
     else:
         verdict = f"no nearer by more than {SLIGHT} nats, and slower or larger"
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
-
-
-def _excess(route: Route, wanted: Wanted) -> str:
-    macs, size = wanted.macs * wanted.original_macs, wanted.size * wanted.original_bytes
-    if route.macs > (1 + MARGIN) * macs:
-        return f"too many multiply-adds: {short_count(route.macs)}, and {short_count(round(macs))} are allowed"
-    if route.size_bytes > (1 + MARGIN) * size:
-        return f"too large: about {byte_size(route.size_bytes)}, and {byte_size(round(size))} are allowed"
-    return f"too much memory: about {byte_size(route.memory or 0.0)}, and {byte_size(wanted.memory or 0.0)} are allowed"
 
 
 def _expected(job: Job, best: Route, training: Schooling | None, rival: Route | None) -> Iterator[str]:

@@ -25,7 +25,7 @@ from laconic.pipeline.kernels import Kernels
 from laconic.pipeline.lessons import training_of
 from laconic.pipeline.planning import Step, planned
 from laconic.pipeline.proposal import Proposal
-from laconic.pipeline.routes import Route
+from laconic.pipeline.routes import Route, Wanted
 from laconic.pipeline.workspace import Workspace
 from laconic.train import distillation, train
 
@@ -66,6 +66,7 @@ class Course:
         winner: the one of them that is returned.
         left_out: what is no way at all, and why.
         trials: what became of networks that learned for a while beside each other, in words.
+        wanted: what the budget asks for, so that what it rules out can be said.
     """
 
     routes: Sequence[Route]
@@ -73,6 +74,7 @@ class Course:
     winner: Attempt
     left_out: Mapping[str, str] = field(default_factory=dict)
     trials: Mapping[Proposal, str] = field(default_factory=dict)
+    wanted: Wanted | None = None
 
 
 def attempt(

@@ -13,12 +13,14 @@ from laconic.calibrate import Evidence, calibrate
 from laconic.core.edit import Rewrite
 from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
+from laconic.core.target import Target
 from laconic.distill import student
 from laconic.graph import Graph, capture, costs
 from laconic.measure import module_bytes
 from laconic.pipeline.job import Job
 from laconic.pipeline.lessons import Schooling
 from laconic.pipeline.proposal import Cut
+from laconic.pipeline.routes import MARGIN
 from laconic.prune import Pruned, prune, remove_blocks
 from laconic.quantize import RoundActivations
 from laconic.select import PriceList, Yardstick, price
@@ -196,13 +198,17 @@ class Bases:
         """Layers and widths save alike where there are layers to save on; else widths save all."""
         job = self.job
 
-        def derived(depth: float) -> Pruned:
-            return student(job.model, job.task, macs=keep, depth=depth, target=job.target, samples=job.samples)
+        def derived(depth: float, target: Target | None = job.target) -> Pruned:
+            return student(job.model, job.task, macs=keep, depth=depth, target=target, samples=job.samples)
 
+        depth = math.sqrt(keep)
         try:
-            return derived(math.sqrt(keep))
+            found = derived(depth)
         except ModelError:
-            return derived(1.0)
+            depth = 1.0
+            found = derived(depth)
+        # Widths that a runtime likes may come in too large steps.
+        return found if found.macs_ratio <= (1 + MARGIN) * keep else derived(depth, None)
 
 
 def share_of(model: nn.Module, job: Job) -> float:

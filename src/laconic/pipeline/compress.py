@@ -99,7 +99,12 @@ def _compress(job: Job, folder: Path, resume: bool) -> Result:
     judged = [one for one in attempts if one.measured] or attempts  # What was too large was not measured any further.
     winner = min(judged, key=lambda one: rank(one.outcome))
     course = Course(
-        routes=known.routes, attempts=attempts, winner=winner, left_out=known.left_out, trials=contest.verdicts
+        routes=known.routes,
+        attempts=attempts,
+        winner=winner,
+        left_out=known.left_out,
+        trials=contest.verdicts,
+        wanted=known.wanted,
     )
     return finish(job, workspace, course)
 

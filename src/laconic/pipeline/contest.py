@@ -17,8 +17,8 @@ from laconic.pipeline.routes import Route, Wanted
 from laconic.pipeline.survey import Survey
 from laconic.pipeline.workspace import Workspace
 
-TRIAL = 0.05
-"""Share of an attempt's steps that each of the two learns for."""
+TRIAL = 0.2
+"""Share of an attempt's steps that each of the two learns for; after 0.05, seven steps on digits, chance still decided."""
 NATS = "nats.json"
 
 

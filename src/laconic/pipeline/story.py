@@ -12,9 +12,9 @@ from laconic.core.plan import Plan
 from laconic.pipeline.attempt import Attempt, Course, steps_of
 from laconic.pipeline.job import Job
 from laconic.pipeline.kernels import Kernels
-from laconic.pipeline.routes import Route
+from laconic.pipeline.routes import MARGIN, Route, Wanted
 from laconic.report import LayerRow, Report, StepRow, Way
-from laconic.report.wording import is_share
+from laconic.report.wording import byte_size, is_share, short_count
 
 NAMED = 5
 
@@ -80,11 +80,23 @@ def _way(route: Route, course: Course) -> Way:
         verdict = "returned"
     elif route.proposal in tried:
         verdict = f"tried, and taken back: {tried[route.proposal].outcome}"
+    elif course.wanted is not None and not course.wanted.allows(route):
+        verdict = f"not tried: {excess(route, course.wanted)}"
     else:
         verdict = "not tried: another promised more, or was enough"
     if (trial := course.trials.get(route.proposal)) is not None:
         verdict = f"{verdict}; {trial}"
     return Way(plan=str(route.proposal), size_bytes=route.size_bytes, macs=route.macs, nats=route.nats, verdict=verdict)
+
+
+def excess(route: Route, wanted: Wanted) -> str:
+    """Says which limit a way is beyond, and by how much."""
+    macs, size = wanted.macs * wanted.original_macs, wanted.size * wanted.original_bytes
+    if route.macs > (1 + MARGIN) * macs:
+        return f"too many multiply-adds: {short_count(route.macs)}, and {short_count(round(macs))} are allowed"
+    if route.size_bytes > (1 + MARGIN) * size:
+        return f"too large: about {byte_size(route.size_bytes)}, and {byte_size(round(size))} are allowed"
+    return f"too much memory: about {byte_size(route.memory or 0.0)}, and {byte_size(wanted.memory or 0.0)} are allowed"
 
 
 def not_considered(left_out: Mapping[str, str]) -> Iterator[Way]:
