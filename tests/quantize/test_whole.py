@@ -9,6 +9,7 @@ from laconic.core.codings import AffineGrid
 from laconic.core.edit import RoundActivation
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.task import Task
+from laconic.graph import capture
 from laconic.measure import kl_divergence
 from laconic.quantize import CompensatedRounding, MinMax, RoundActivations, RoundToNearest, quantize
 
@@ -45,9 +46,10 @@ def test_compensated_weights_stay_nearer_to_the_original_than_rounded_ones(bits)
 def test_layers_rounded_in_order_stay_nearer_still(activation_bits):
     models, held_out = [network() for _ in range(3)], smooth(256, seed=99)
     seen = {model: calibrate(model, TASK, gradients=False) for model in models}
+    graph = capture(models[0], (held_out[:2],))
 
     def distance(model: nn.Module, in_order: bool) -> float:
-        settings = {"activation_bits": activation_bits, "in_order": in_order, "evidence": seen[model]}
+        settings = {"activation_bits": activation_bits, "in_order": in_order, "evidence": seen[model], "graph": graph}
         plan = quantize(model, TASK, bits=2, **settings)
         assert len({edit.where for edit in plan}) == len(plan)
         with torch.no_grad():

@@ -55,6 +55,22 @@ def test_scores_are_what_a_removal_costs_once_all_later_ones_made_up_for_it() ->
         torch.testing.assert_close(seen[0][0, :, place].double(), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_scores_of_columns_that_go_together_sum_to_what_all_of_them_cost() -> None:
+    weight, metric = problem()
+    seen = []
+
+    def choose(scores: torch.Tensor, count: int) -> torch.Tensor:
+        seen.append(scores[0].double())
+        return torch.ones(1, 4, count, dtype=torch.bool)
+
+    prune_in_order(weight, metric, choose, width=3, unit=3)
+    for start, stop in ((0, 3), (3, 6), (6, 8)):
+        given = weight[0, start:stop].double()
+        schur = torch.linalg.inv(torch.linalg.inv(metric.moment[0, start:, start:])[: stop - start, : stop - start])
+        expected = ((schur @ given) * given).sum(0)
+        torch.testing.assert_close(seen[0][:, start:stop].sum(1), expected, rtol=1e-4, atol=1e-6)
+
+
 def smallest(scores: torch.Tensor, removed: int) -> torch.Tensor:
     kept = torch.ones_like(scores.flatten(), dtype=torch.bool)
     kept[scores.flatten().argsort(stable=True)[:removed]] = False

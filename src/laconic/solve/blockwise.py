@@ -46,7 +46,7 @@ def ahead_by(metric: InputMetric, width: int) -> Feedback:
     if width == 1:
         return Feedback(metric.ahead, metric.alone.sqrt()[:, :, None, None])
     unit = metric.ahead + torch.eye(metric.ahead.shape[1])
-    blocks = _diagonal_blocks(unit, width)
+    blocks = diagonal_blocks(unit, width)
     columns = torch.linalg.solve_triangular(blocks, _by_columns(unit, width), upper=True, left=False)
     passed = _whole(columns)
     lengths = metric.alone.sqrt().reshape(len(passed), -1, 1, width)
@@ -57,13 +57,13 @@ def around_by(metric: InputMetric, width: int) -> Feedback:
     """Returns the feedback to each vector while all others stay: `H_IJ H_JJ^-1`, `InputMetric.around` by vectors."""
     if width == 1:
         return Feedback(metric.around, metric.single.diagonal(dim1=1, dim2=2).sqrt()[:, :, None, None])
-    factor = torch.linalg.cholesky(_diagonal_blocks(metric.moment, width)).float()
+    factor = torch.linalg.cholesky(diagonal_blocks(metric.moment, width)).float()
     columns = torch.cholesky_solve(_by_columns(metric.single, width).mT, factor).mT
     return Feedback(_without_blocks(_whole(columns), width), factor)
 
 
-def _diagonal_blocks(matrix: Tensor, width: int) -> Tensor:
-    """`[groups, n, n]` to `[groups, n / width, width, width]`."""
+def diagonal_blocks(matrix: Tensor, width: int) -> Tensor:
+    """Returns the blocks on the diagonal of `[groups, n, n]`, `[groups, n / width, width, width]`."""
     groups, size, _ = matrix.shape
     cut = matrix.reshape(groups, size // width, width, size // width, width)
     return cut.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2).contiguous()

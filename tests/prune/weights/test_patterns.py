@@ -28,6 +28,16 @@ def test_by_row_each_row_loses_as_many() -> None:
     assert (SCORES.masked_fill(~kept, 2).amin(2) > SCORES.masked_fill(kept, -1).amax(2)).all()
 
 
+def test_by_row_as_many_go_as_are_asked_for_where_rows_cannot_lose_equally() -> None:
+    for pattern, removed in ((pattern_of("rows"), 5), (BlockPattern(columns=4), 16), (BlockPattern(), 58)):
+        kept = pattern.means(pattern.keep(SCORES, removed, by_row=True).float())
+        assert int((kept == 0).sum()) == removed
+        lost = (kept == 0).sum(2)
+        assert int(lost.max() - lost.min()) == 1
+    rows = pattern_of("rows").keep(SCORES, 5, by_row=True).all(2)
+    assert SCORES.mean(2)[rows].min() > SCORES.mean(2)[~rows].max()
+
+
 def test_blocks_go_by_their_mean_also_where_the_edge_cuts_them_off() -> None:
     pattern, shape = BlockPattern(rows=4, columns=4), (2, 6, 10)
     means = torch.stack(

@@ -67,10 +67,10 @@ class CompensatedSparsity(Sparsification):
         if seen is None or seen.input_sum.dim() == 2:
             return removing(self, weight, layer, BrainDamage().scores(weight, layer, seen))
         problem = Problem.of(weight, seen, self.pattern, damping=self.damping)
-        unit = self.pattern.width(problem.target.shape[1])
-        wanted = unit if isinstance(self.pattern, NOfM) else max(FEWEST, problem.target.shape[1] // DECISIONS)
-        width = -(-wanted // unit) * unit
-        found = prune_in_order(problem.felt, problem.metric, _Budget(self), width=width)
+        together, single = self.pattern.width(problem.target.shape[1]), isinstance(self.pattern, NOfM)
+        wanted = together if single else max(FEWEST, problem.target.shape[1] // DECISIONS)
+        width, unit = -(-wanted // together) * together, 1 if single else together
+        found = prune_in_order(problem.felt, problem.metric, _Budget(self), width=width, unit=unit)
         values, mask = problem.solved(*found, steps=self.steps)
         return stored(self, values, layer, mask)
 

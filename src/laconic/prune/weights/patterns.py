@@ -46,7 +46,7 @@ class Pattern(ABC):
         Args:
             scores: not negative; what a weight's removal costs. They add up.
             removed: how many units go; patterns that fix this themselves do not ask.
-            by_row: the same number from each row, instead of the least in all matrices.
+            by_row: as many from each row as from any other, or one more, instead of the least in all matrices.
         """
 
     @abstractmethod
@@ -99,9 +99,8 @@ class BlockPattern(Pattern):
         """Removes the blocks whose mean score is least."""
         shape = (scores.shape[0], scores.shape[1], scores.shape[2])
         means = self.means(scores)
-        rows = means.reshape(-1, means.shape[2]) if by_row else means.reshape(1, -1)
-        # With rows of their own each loses its share, which is rounded up or down to the next whole number.
-        kept = ~_least(rows, round(removed / max(1, len(rows)))).reshape(means.shape)
+        gone = _least_of_rows(means.flatten(0, 1), removed) if by_row else _least(means.reshape(1, -1), removed)
+        kept = ~gone.reshape(means.shape)
         high, wide = self.block(shape)
         return kept.repeat_interleave(high, 1).repeat_interleave(wide, 2)[:, : shape[1], : shape[2]]
 
@@ -219,6 +218,19 @@ def _sums(scores: Tensor, high: int, wide: int) -> Tensor:
     padded = functional.pad(scores, (0, -columns % wide, 0, -rows % high))
     blocks = padded.reshape(groups, -(-rows // high), high, -(-columns // wide), wide)
     return blocks.sum((2, 4))
+
+
+def _least_of_rows(rows: Tensor, count: int) -> Tensor:
+    """Returns where the `count` least are, evenly many of each row; what is left over goes from where it is least."""
+    if not rows.numel():
+        return torch.zeros_like(rows, dtype=torch.bool)
+    every, more = divmod(count, len(rows))
+    gone = _least(rows, every)
+    if more:
+        least, place = rows.masked_fill(gone, torch.inf).min(1)
+        some = least.argsort(stable=True)[:more]
+        gone[some, place[some]] = True
+    return gone
 
 
 def _least(rows: Tensor, count: int) -> Tensor:

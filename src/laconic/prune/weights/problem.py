@@ -28,6 +28,7 @@ class Problem:
     together in the pattern lie side by side; units of them come in order of energy, the least first.
 
     Args:
+        weight: as it is.
         view: of the layer.
         metric: of the layer, its inputs in this order.
         pull: `sqrt(G_ii)`, about one on average, float32 `[groups, 1, outputs]`.
@@ -35,6 +36,7 @@ class Problem:
         felt: the same, zero at inputs that were always zero: what the search for places sees, so that those go first.
     """
 
+    weight: Tensor
     view: View
     metric: InputMetric
     pull: Tensor
@@ -52,7 +54,7 @@ class Problem:
         pull = ((G / mean).clamp_min(LEAST_PULL) if mean > 0 else torch.ones_like(G)).float().sqrt()[:, None, :]
         target = metric.arrange(evidence.layer.matrix(weight)) * pull
         alive = energies(evidence).gather(1, order)[:, :, None] > 0
-        return cls(view=view, metric=metric, pull=pull, target=target, felt=target * alive)
+        return cls(weight=weight, view=view, metric=metric, pull=pull, target=target, felt=target * alive)
 
     @cached_property
     def moment(self) -> Tensor:
@@ -67,10 +69,12 @@ class Problem:
             kept: bool.
             steps: of conjugate gradients.
         """
-        found = least_squares(self.target, start, kept, self.moment, steps=steps) / self.pull
+        found = least_squares(self.target, start, kept, self.moment, steps=steps)
         layer = self.view.layer
         mask = layer.weight(self.metric.restore(kept.to(torch.uint8))).bool()
-        return torch.where(mask, layer.weight(self.metric.restore(found)), 0.0), mask
+        # As changes, so that a weight that does not move is still the same number.
+        moved = layer.weight(self.metric.restore((found - self.target) / self.pull))
+        return torch.where(mask, self.weight + moved, 0.0), mask
 
 
 def _order(view: View, energy: Tensor, pattern: Pattern) -> Tensor:
