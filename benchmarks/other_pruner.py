@@ -17,7 +17,7 @@ from laconic.graph import capture, costs
 from laconic.graph.axes import Axes, Axis, axes
 from laconic.graph.axes.expression import kept_mask
 from laconic.graph.oracle import cut_error
-from laconic.prune.cutting import tolerance
+from laconic.prune.agreement import tolerance
 from zoo import checks
 from zoo.checks import Row, call, tensors
 from zoo.entry import Entry, Inputs

@@ -1,9 +1,11 @@
+import pytest
 import torch
 from torch import nn
 
 from laconic.graph import capture
 from laconic.graph.axes import axes
 from laconic.graph.cutting import cut
+from laconic.graph.oracle import cut_error
 
 from .axes.patterns import PATTERNS, analysed
 
@@ -70,3 +72,33 @@ def test_cut_model_can_be_captured_and_cut_again():
     twice = cut(again, {again["0.weight[0]"]: torch.tensor([0, 2])})
     both = cut(found, {found["0.weight[0]"]: torch.tensor([0, 2])})
     torch.testing.assert_close(twice(x), both(x))
+
+
+class ScoresByDistance(nn.Module):
+    """Attention with heads folded into the batch, whose scores are looked up by distance, as in DeBERTa."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.out = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        folded = self.query(x).view(batch, length, 4, 2).transpose(1, 2).reshape(-1, length, 2)
+        places = torch.arange(length)
+        distances = (places[:, None] - places[None, :]).abs()[None]
+        scores = folded @ folded.transpose(1, 2)
+        scores = scores + scores.gather(2, distances.expand(folded.size(0), length, length))
+        mixed = (scores.softmax(-1) @ folded).view(-1, 4, length, 2).transpose(1, 2)
+        return self.out(mixed.reshape(batch, length, 8))
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3])
+def test_sizes_of_heads_times_batch_stay_multiples_of_the_batch(heads):
+    torch.manual_seed(0)
+    x, model = torch.randn(3, 5, 8), ScoresByDistance().double().eval()
+    found = axes(capture(model, (x.double(),)))
+    (axis,) = (axis for axis in found if axis.kind == "heads")
+    keep = {axis: torch.arange(heads)}
+    smaller = cut(found, keep)
+    for inputs in (x.double(), x.double()[:2]):
+        assert cut_error(found, keep, smaller, (inputs,), {}) < 1e-12

@@ -11,7 +11,8 @@ from laconic.graph import capture
 from laconic.graph.axes import axes
 from laconic.graph.cutting import cut
 from laconic.prune import cutting
-from laconic.prune.cutting import cut_out, tolerance
+from laconic.prune.agreement import tolerance
+from laconic.prune.cutting import cut_out
 
 from .test_attributes import Attention
 
@@ -103,20 +104,42 @@ def test_failed_proof_is_an_error_and_never_a_model(monkeypatch):
         cut_out(model, found, halves(found), inputs, {})
 
 
-def test_own_code_that_disagrees_is_replaced_by_the_graph():
-    class Scaled(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 2)
+class Scaled(nn.Module):
+    """Multiplies by a number that changes with its width: wholly, or hardly."""
 
-        def forward(self, x):
-            return self.down(functional.relu(self.up(x)) * self.up.out_features)
+    def __init__(self, change):
+        super().__init__()
+        self.up, self.down, self.change = nn.Linear(4, 8), nn.Linear(8, 2), change
 
-    x = torch.randn(3, 4)
-    model = Scaled()
+    def forward(self, x):
+        return self.down(functional.relu(self.up(x))) * (1 + self.change * self.up.out_features)
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype"), [(1.0, torch.float32), (1e-5, torch.float32), (1e-10, torch.float64), (1e-3, torch.bfloat16)]
+)
+def test_own_code_that_disagrees_by_more_than_rounding_is_replaced_by_the_graph(change, dtype):
+    x, model = torch.randn(3, 4, dtype=dtype), Scaled(change).to(dtype)
     found = axes(capture(model, (x,)))
     smaller = cut_out(model, found, {found["up.weight[0]"]: torch.arange(4)}, (x,), {})
     assert smaller.kind == "graph" and "computes something else" in smaller.why
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_own_code_that_agrees_stays_in_every_precision(dtype):
+    x, model = torch.randn(3, 4, dtype=dtype), Scaled(0.0).to(dtype)
+    found = axes(capture(model, (x,)))
+    assert cut_out(model, found, {found["up.weight[0]"]: torch.arange(4)}, (x,), {}).kind == "module"
+
+
+def test_own_code_that_insists_on_half_precision_is_judged_in_it():
+    class Insistent(Scaled):
+        def forward(self, x):
+            return super().forward(x.to(torch.bfloat16))
+
+    x, model = torch.randn(3, 4), Insistent(0.0).to(torch.bfloat16)
+    found = axes(capture(model, (x,)))
+    assert cut_out(model, found, {found["up.weight[0]"]: torch.arange(4)}, (x,), {}).kind == "module"
 
 
 def test_index_out_of_range_is_named():

@@ -19,7 +19,7 @@ from laconic.graph import capture
 from laconic.graph.axes import axes
 from laconic.graph.oracle import cut_error
 from laconic.graph.quiet import quietly
-from laconic.prune.cutting import tolerance
+from laconic.prune.agreement import tolerance
 
 from .entry import Built, Entry, Inputs
 

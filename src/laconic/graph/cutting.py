@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Container, Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch.fx import GraphModule, Node
 from laconic.core.errors import ModelError
 from laconic.graph.axes import Axes, Axis
 from laconic.graph.axes.call import Dims
-from laconic.graph.axes.expression import Atom, Expr, atoms_in, fitted, kept_mask, kept_size
+from laconic.graph.axes.expression import LARGEST_REAL, Atom, Expr, atoms_in, fitted, kept_mask, kept_size
 from laconic.graph.operators import ATTENTION, arguments, name_of
 
 Masks = Mapping[Atom, Tensor]
@@ -118,7 +120,7 @@ def _rewrite(copied: Node, original: Node, argument: str, exprs: Expr | Dims, ma
     entries = [given] if isinstance(given, int) else list(given)
     varies = _varying_entries(original, argument, entries)
     new = [
-        _entry(entry, expr, sizes, varies=v, shape=argument in RESULT_SHAPES)
+        _entry(copied, entry, expr, sizes, varies=v, shape=argument in RESULT_SHAPES)
         for entry, expr, v in zip(entries, exprs, varies, strict=True)
     ]
     if new.count(-1) > 1 and name_of(copied) != "expand":
@@ -126,13 +128,25 @@ def _rewrite(copied: Node, original: Node, argument: str, exprs: Expr | Dims, ma
     _set(copied, argument, new)
 
 
-def _entry(given: Any, expr: Expr, sizes: Mapping[Atom, int], *, varies: bool, shape: bool) -> Any:
+def _entry(copied: Node, given: Any, expr: Expr, sizes: Mapping[Atom, int], *, varies: bool, shape: bool) -> Any:
     stale = touches(expr, sizes)
     if not stale and (varies or not shape):
         return given
-    if varies and not shape:
-        raise ModelError("cut: a size that varies with the batch would shrink. Capture with a fixed batch.")
-    return -1 if varies else kept_size(expr, sizes)
+    if not varies:
+        return kept_size(expr, sizes)
+    left = Fraction(kept_size(expr, sizes), expr.size)
+    if isinstance(given, Node) and left.denominator <= LARGEST_REAL:
+        return _scaled(copied, given, left)
+    if shape:
+        return -1
+    raise ModelError("cut: a size that varies with the batch would shrink. Capture with a fixed batch.")
+
+
+def _scaled(copied: Node, given: Node, left: Fraction) -> Node:
+    """Returns what is left of a size that is only known in a call, such as the batch times the number of heads."""
+    with copied.graph.inserting_before(copied):
+        times = copied.graph.call_function(operator.mul, (given, left.numerator))
+        return copied.graph.call_function(operator.floordiv, (times, left.denominator))
 
 
 def _varying_entries(node: Node, argument: str, entries: list[Any]) -> list[bool]:

@@ -17,6 +17,7 @@ from laconic.graph import Graph, capture
 from laconic.graph.axes import Axes, Axis
 from laconic.graph.cutting import cut
 from laconic.graph.oracle import cut_error
+from laconic.prune.agreement import agreement, agrees_in_single, tolerance
 from laconic.prune.attributes import known_attributes, matching_attributes, named_attributes
 from laconic.prune.configuration import described, has_config, rebuilt
 from laconic.prune.cuts import Attributes, cuts
@@ -84,22 +85,9 @@ def cut_out(
             f"prune: {type(model).__name__} without the cut slices is {error:.2g} away from the original with zeros in "
             f"them, expected at most {limit:.1g}; nothing is returned. Please report this model."
         )
-    why = ""
-    for attributes in WAYS:
-        complete = cut_for_training(model, cuts(model, axes, keep, attributes), axes, keep, args, kwargs)
-        if complete is None:
-            why = "in training its own code reads parameters that evaluation does not, and they do not fit any more"
-            continue
-        plan, own = complete, apply(model, complete)
-        found, why = tried(own, axes, keep, args, kwargs, proof)
-        graph, why = _captured(own, args, kwargs) if found <= limit else (None, why)
-        if graph is not None:
-            again, why = tried(graph.program.module(check_guards=False), axes, keep, args, kwargs, proof)
-            if again <= limit:
-                smaller_own = Smaller(own, plan, "module", "", found, graph=graph)
-                return _configured(
-                    smaller_own, model, axes, keep, lambda m: tried(m, axes, keep, args, kwargs, proof)[0]
-                )
+    own, why = _own(model, axes, keep, args, kwargs, proof, near=agreement(model, error))
+    if own is not None:
+        return own
     try:
         for plan, notes in rewritings(model, axes, keep):
             rewritten = apply(model, plan)
@@ -113,12 +101,47 @@ def cut_out(
     return Smaller(smaller, cuts(model, axes, keep), "graph", why, error, (f"this graph cannot be saved: {note}",))
 
 
+def _own(
+    model: nn.Module,
+    axes: Axes,
+    keep: Mapping[Axis, Tensor],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    proof: Proof,
+    near: float,
+) -> tuple[Smaller | None, str]:
+    """Returns the user's own module where it can follow the cut, or None and why it cannot."""
+    why = ""
+    for attributes in WAYS:
+        plan = cut_for_training(model, cuts(model, axes, keep, attributes), axes, keep, args, kwargs)
+        if plan is None:
+            why = "in training its own code reads parameters that evaluation does not, and they do not fit any more"
+            continue
+        own = apply(model, plan)
+        found, why = tried(own, axes, keep, args, kwargs, proof)
+        graph, why = _captured(own, args, kwargs) if found <= near else (None, why)
+        if graph is None:
+            continue
+        again, why = tried(graph.program.module(check_guards=False), axes, keep, args, kwargs, proof)
+        if again > near:
+            continue
+        if proof is cut_error and not agrees_in_single(model, plan, keep, args, kwargs):
+            why = "its own code computes something else at the new sizes, as single precision shows"
+            continue
+        smaller = Smaller(own, plan, "module", "", found, graph=graph)
+        return (
+            _configured(smaller, model, axes, keep, lambda m: tried(m, axes, keep, args, kwargs, proof)[0] <= near),
+            "",
+        )
+    return None, why
+
+
 def _configured(
     smaller: Smaller,
     model: nn.Module,
     axes: Axes,
     keep: Mapping[Axis, Tensor],
-    error_of: Callable[[nn.Module], float],
+    agrees: Callable[[nn.Module], bool],
 ) -> Smaller:
     """Brings the model's config in line with the cut, where what is built from it then computes the same."""
     if not keep or not has_config(smaller.model):
@@ -128,7 +151,7 @@ def _configured(
         plan = smaller.plan + Plan.of([edit])
         own = apply(model, plan)
         twin = rebuilt(own)
-        if twin is not None and max(error_of(own), error_of(twin)) <= tolerance(model):
+        if twin is not None and agrees(own) and agrees(twin):
             return smaller._replace(model=own, plan=plan)
         edit = "what is built from it, with these settings, computes something else"
     if not edit:
@@ -152,12 +175,6 @@ def fill(model: nn.Module, values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in values.items():
             held[name].copy_(value)
-
-
-def tolerance(model: nn.Module) -> float:
-    """Returns how far rounding may take a model: half the digits of its least precise parameter."""
-    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    return max((float(torch.finfo(kind).eps ** 0.5) for kind in kinds), default=0.0)
 
 
 def _captured(own: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Graph | None, str]:

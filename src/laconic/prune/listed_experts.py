@@ -17,7 +17,8 @@ from laconic.graph.axes.expression import Atom
 from laconic.graph.axes.result import AxisSlice
 from laconic.graph.operators import arguments, name_of
 from laconic.graph.oracle import cut_error
-from laconic.prune.cutting import Smaller, tolerance, tried
+from laconic.prune.agreement import agreement
+from laconic.prune.cutting import Smaller, tried
 
 
 class ListedExperts(NamedTuple):
@@ -97,7 +98,7 @@ def without_experts(
         plan = Plan.of(edits)
         own = apply(model, plan)
         error, _ = tried(own, axes, keep, args, kwargs, cut_error)
-        if error <= tolerance(model):
+        if error <= agreement(model, 0.0):
             return Smaller(own, plan, "module", "", error, tuple(_notes(gone)))
     return None
 

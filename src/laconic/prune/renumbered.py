@@ -14,8 +14,9 @@ from laconic.core.edit import Cut, Swap
 from laconic.core.plan import Plan
 from laconic.core.spec import Identity, Members, Skipped
 from laconic.graph.oracle import largest_difference
+from laconic.prune.agreement import agreement
 from laconic.prune.configuration import counted, rebuilt
-from laconic.prune.cutting import Smaller, tolerance
+from laconic.prune.cutting import Smaller
 
 LEFT_ALONE = "the config is left as it is: {}. Save with Pruned.save."
 
@@ -52,7 +53,7 @@ def renumbered(model: nn.Module, smaller: Smaller, args: Sequence[Any], kwargs: 
             )
             own_again = apply(model, complete)
             found = [largest_difference(_outputs(m, args, kwargs), expected) for m in (own_again, twin)]
-            if max(found) <= tolerance(model):
+            if max(found) <= agreement(model, 0.0):
                 return smaller._replace(model=own_again, plan=complete)
     return _noted(smaller, "no settings of it give the model without these layers")
 

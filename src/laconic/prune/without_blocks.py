@@ -15,7 +15,8 @@ from laconic.core.plan import Plan
 from laconic.graph import Costs, Graph, capture, costs
 from laconic.graph.blocks import Block, freed
 from laconic.graph.shortening import replacements, shorten, shortening_error
-from laconic.prune.cutting import Smaller, tolerance
+from laconic.prune.agreement import agreement, tolerance
+from laconic.prune.cutting import Smaller
 from laconic.prune.depth_swaps import swaps
 from laconic.prune.rewriting import rewritings_of
 
@@ -48,7 +49,7 @@ def without_blocks(
         own = apply(model, plan)
         first = first if len(first) else plan
         found, why = _tried(own, graph, removed, args, kwargs)
-        if found <= limit:
+        if found <= agreement(model, error):
             why = _more_than(own, aim, args, kwargs)
             if not why:
                 return Smaller(own, plan, "module", "", found)
