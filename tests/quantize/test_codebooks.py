@@ -100,6 +100,18 @@ def test_words_are_the_least_squares_ones_for_what_was_chosen() -> None:
     assert torch.allclose(coding.books.flatten().double(), torch.linalg.solve(normal, right), rtol=2e-2, atol=1e-3)
 
 
+def test_a_second_look_at_sums_of_words_takes_some_of_the_error() -> None:
+    """Chosen anew from nothing, sums come out worse than they were."""
+    layer, given_ = linear(64, 96), weight(64, 96)
+    seen = evidence(layer, vectors=400)
+
+    def error(rounds: int) -> torch.Tensor:
+        technique = VectorCodebook(bits=4, length=4, stages=3, rounds=rounds)
+        return output_error(technique.encode(given_, layer, seen), given_, seen).sum()
+
+    assert error(3) < 0.97 * error(1) < 0.95 * error(0)
+
+
 def test_weights_that_take_four_values_come_back() -> None:
     layer, given_ = linear(8, 16), torch.randint(0, 4, (8, 16)).float() - 1.5
     for seen in (None, evidence(layer)):

@@ -9,7 +9,13 @@ LARGEST = 2**23  # Distances held at a time.
 ROUNDS = 2  # In which every stage's word is chosen anew, all others as they are.
 
 
-def nearest_words(values: Tensor, books: Tensor, there: Tensor | None = None, metric: Tensor | None = None) -> Tensor:
+def nearest_words(
+    values: Tensor,
+    books: Tensor,
+    there: Tensor | None = None,
+    metric: Tensor | None = None,
+    held: Tensor | None = None,
+) -> Tensor:
     """Returns which words are nearest to vectors; of several stages, whose sums are.
 
     With one stage the words are the nearest ones. With several they are chosen greedily, one stage after the other, and
@@ -20,9 +26,13 @@ def nearest_words(values: Tensor, books: Tensor, there: Tensor | None = None, me
         books: float32 `[stages, tables, words, length]`.
         there: 0 where words are taken for zero whatever they say, otherwise 1; like `values`. None: all 1.
         metric: beside `there`: an error `e` costs `e metric e^T`, symmetric `[tables, length, length]`. None: `|e|^2`.
+        held: words of now, like what is returned; where these, each chosen anew, come nearer, they are taken.
 
     Returns:
         int64 `[stages, tables, vectors]`.
+
+    Guarantees:
+        What is returned is no farther away than what is held, up to rounding.
 
     Reference:
         Besag 1986 (iterated conditional modes); Martinez et al. 2016 (for sums of words).
@@ -32,17 +42,32 @@ def nearest_words(values: Tensor, books: Tensor, there: Tensor | None = None, me
         >>> nearest_words(torch.tensor([[[0.4], [4.0]]]), words).tolist()
         [[[0, 2]]]
     """
-    left = values
-    codes = []
+    left, codes = values, []
     for book in books:
         codes.append(nearest_word(left, book, there, metric))
         left = left - _taken(book, codes[-1], there)
-    for _ in range(ROUNDS if len(books) > 1 else 0):
+    greedy = torch.stack(codes)
+    if len(books) == 1:
+        return greedy
+    found, cost = _chosen_anew(values, books, greedy, there, metric)
+    if held is None:
+        return found
+    kept, before = _chosen_anew(values, books, held, there, metric)
+    return torch.where(before <= cost, kept, found)
+
+
+def _chosen_anew(
+    values: Tensor, books: Tensor, codes: Tensor, there: Tensor | None, metric: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Returns words of which each was chosen anew while the others stayed, and how far off they are then."""
+    codes = codes.clone()
+    left = values - torch.stack([_taken(*one, there) for one in zip(books, codes, strict=True)]).sum(0)
+    for _ in range(ROUNDS):
         for stage, book in enumerate(books):
             left = left + _taken(book, codes[stage], there)
             codes[stage] = nearest_word(left, book, there, metric)
             left = left - _taken(book, codes[stage], there)
-    return torch.stack(codes)
+    return codes, ((left if metric is None else left @ metric) * left).sum(2)
 
 
 def nearest_word(values: Tensor, words: Tensor, there: Tensor | None = None, metric: Tensor | None = None) -> Tensor:

@@ -87,6 +87,7 @@ class _Search:
         books: `[stages, tables, words, length]`.
         codes: `[stages, groups, vectors of an output, outputs]`.
         there: 1 where words count, 0 where the weight is and stays zero, like `target`; None: all count.
+        chosen: whether the codes say anything yet.
         projected: what the codes stand for, like `target`.
     """
 
@@ -99,6 +100,7 @@ class _Search:
     books: Tensor
     codes: Tensor
     there: Tensor | None
+    chosen: bool = False
     projected: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     @classmethod
@@ -146,6 +148,7 @@ class _Search:
             self.projected = compensate(self.target, self.metric, self._numbers())
         else:
             self.projected = compensate_vectors(self.target, self.metric, self._choose, width=self._length)
+        self.chosen = True
 
     def again(self) -> None:
         """Chooses each word anew, all others as they are."""
@@ -177,17 +180,18 @@ class _Search:
 
     def _choose(self, wanted: Tensor, place: int, pull: Tensor) -> Tensor:
         """The rule: words nearest in the metric's sense; notes their codes."""
-        values = (wanted / self.scale[:, None]).mT
+        values, at = (wanted / self.scale[:, None]).mT, place // self._length
+        held = self.codes[:, :, at] if self.chosen else None
         there = None if self.there is None else self.there[:, place : place + self._length]
         if there is None:
-            codes = nearest_words(values @ pull, self.books @ pull)
+            codes = nearest_words(values @ pull, self.books @ pull, held=held)
         else:
             books = self.books.expand(-1, len(values), -1, -1)
-            codes = nearest_words(values, books, there.mT, pull @ pull.mT)
-        at = self.codes[:, :, place // self._length] = codes
+            codes = nearest_words(values, books, there.mT, pull @ pull.mT, held)
+        self.codes[:, :, at] = codes
         books = self.books.flatten(1, 2)
         first = self.table * self.books.shape[2]
-        total = torch.stack([book[code + first] for book, code in zip(books, at, strict=True)]).sum(0)
+        total = torch.stack([book[code + first] for book, code in zip(books, codes, strict=True)]).sum(0)
         chosen = (total * self.scale[:, :, None]).mT
         return chosen if there is None else chosen * there
 

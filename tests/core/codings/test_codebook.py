@@ -95,6 +95,27 @@ def test_choosing_words_anew_never_adds_error_to_greedy_sums() -> None:
     assert mine.square().sum() < 0.98 * left.square().sum()
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_words_that_are_held_are_left_only_for_nearer_ones(masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values, books = torch.randn(2, 300, 4, generator=generator), torch.randn(3, 2, 8, 4, generator=generator)
+    there = (torch.rand(2, 300, 4, generator=generator) < 0.7).float() if masked else None
+    mix = torch.randn(2, 4, 4, generator=generator)
+    metric = mix @ mix.mT if masked else None
+
+    def distance(codes: torch.Tensor) -> torch.Tensor:
+        said = sum(book[torch.arange(2)[:, None], code] for book, code in zip(books, codes, strict=True))
+        left = values - (said if there is None else said * there)
+        return ((left if metric is None else left @ metric) * left).sum(2)
+
+    found = nearest_words(values, books, there, metric)
+    best = torch.stack([torch.randint(8, (3, 2, 300), generator=generator) for _ in range(20)])
+    best = best.gather(0, torch.stack([distance(c) for c in best]).argmin(0)[None, None].expand(1, 3, 2, 300))[0]
+    again = nearest_words(values, books, there, metric, best)
+    assert (distance(again) <= torch.minimum(distance(best), distance(found)) * (1 + 1e-4) + 1e-5).all()
+    assert distance(again).sum() < 0.99 * distance(found).sum()
+
+
 @pytest.mark.parametrize("stages", [1, 2])
 def test_words_nearest_in_a_metric_where_some_elements_count_as_zero(stages: int) -> None:
     generator = torch.Generator().manual_seed(0)
