@@ -102,3 +102,25 @@ def test_sizes_of_heads_times_batch_stay_multiples_of_the_batch(heads):
     smaller = cut(found, keep)
     for inputs in (x.double(), x.double()[:2]):
         assert cut_error(found, keep, smaller, (inputs,), {}) < 1e-12
+
+
+class GroupsForHeads(nn.Module):
+    """Groups that several heads share, repeated to a number of heads that is written down, as in Mamba-2."""
+
+    def __init__(self):
+        super().__init__()
+        self.groups, self.heads, self.out = nn.Linear(6, 2 * 3), nn.Linear(6, 4 * 3), nn.Linear(12, 2)
+
+    def forward(self, x):
+        states = self.groups(x).view(-1, 2, 3).repeat_interleave(2, dim=1, output_size=4)
+        return self.out((self.heads(x).view(-1, 4, 3) * states).flatten(1))
+
+
+def test_written_sizes_of_repeated_groups_shrink_with_them():
+    torch.manual_seed(0)
+    x, model = torch.randn(5, 6), GroupsForHeads().eval()
+    found = axes(capture(model, (x,)))
+    assert len(found) >= 2
+    for axis in found:
+        keep = {axis: torch.arange(1)}
+        assert cut_error(found, keep, cut(found, keep), (x,), {}) < 1e-6

@@ -95,8 +95,11 @@ def repeat_interleave(call: Call) -> Result | None:
         return None
     dims, at = call.dims("self"), call.position()
     times = call.algebra.fresh(call.given["repeats"])
+    repeated = product(dims[at], times)
     call.follow("repeats", times)
-    return (*dims[:at], product(dims[at], times), *dims[at + 1 :])
+    if call.given.get("output_size") is not None:
+        call.follow("output_size", repeated)
+    return (*dims[:at], repeated, *dims[at + 1 :])
 
 
 def shift(call: Call) -> Result:
