@@ -9,6 +9,8 @@ from laconic.core.apply import apply
 from laconic.core.errors import ModelError, UsageError
 from laconic.core.target import Target
 from laconic.core.task import Task
+from laconic.graph.axes.expression import product
+from laconic.graph.axes.rules import RULES
 from laconic.prune import BatchNormScale, Compensated, Magnitude, Random, prune
 
 
@@ -188,3 +190,38 @@ def test_cheaper_criterion_takes_inputs_by_name_and_by_position():
     x = torch.randn(4, 3)
     plans = [prune(Named(), data, importance=Magnitude(norm=2)).plan for data in (x, (x,), {"x": x})]
     assert len(plans) == 3 and all(len(plan) == 1 for plan in plans)
+
+
+class Written(nn.Module):
+    """Says how long what it repeats becomes."""
+
+    def __init__(self):
+        super().__init__()
+        self.few, self.many, self.out = nn.Linear(6, 6), nn.Linear(6, 24), nn.Linear(36, 2)
+
+    def forward(self, x):
+        repeated = self.few(x).repeat_interleave(2, dim=1, output_size=12)
+        return self.out(torch.cat([repeated, self.many(x).relu()], 1))
+
+
+def forgetful(call):
+    """A rule with a mistake: the written size is not followed."""
+    dims = call.dims("self")
+    return (dims[0], product(dims[1], call.algebra.fresh(2)))
+
+
+@pytest.mark.parametrize("with_task", [False, True])
+def test_an_axis_that_a_wrong_rule_breaks_is_left_alone_and_named(monkeypatch, with_task):
+    monkeypatch.setitem(RULES, "repeat_interleave", forgetful)
+    torch.manual_seed(0)
+    x, model = torch.randn(64, 6), Written().eval()
+    found = prune(model, Task(evaluate=list(x.split(16))) if with_task else x, ratio=0.3)
+    assert found.macs_ratio == pytest.approx(0.7, abs=0.03)
+    assert any("not right: few.weight[0], out.weight[1]. Please report" in note for note in found.notes)
+    assert found.model.few.weight.shape == (6, 6) and len(found.model.many.weight) < 24
+
+
+def test_a_model_of_which_every_axis_breaks_is_refused(monkeypatch):
+    monkeypatch.setitem(RULES, "repeat_interleave", forgetful)
+    with pytest.raises(ModelError, match=r"Written without the cut slices does not run \(.*\); nothing is returned"):
+        prune(Written(), torch.randn(5, 6), ratio=0.3, keep=["many.*"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from laconic.core.apply import apply
 from laconic.core.codings import Dense
@@ -33,6 +34,10 @@ WAYS: tuple[tuple[Attributes, ...], ...] = (
 Proof = Callable[[Axes, Mapping[Axis, Tensor], nn.Module, Sequence[Any], Mapping[str, Any]], float]
 
 
+class UnprovenError(ModelError):
+    """A cut graph does not run, or does not compute what the original with zeros computes."""
+
+
 class Smaller(NamedTuple):
     """A model after a cut or without some blocks: see `Pruned` for the fields."""
 
@@ -56,7 +61,7 @@ def cut_out(
     keep: Mapping[Axis, Tensor],
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    proof: Proof | None = None,
+    proof: Proof = cut_error,
 ) -> Smaller:
     """Returns the model without the slices that are not kept, after the proof that nothing else changed.
 
@@ -66,25 +71,17 @@ def cut_out(
         keep: the kept indices of each axis that is cut, int64.
         args: positional inputs that the proof runs on.
         kwargs: named inputs.
-        proof: how far a cut model is from what it should compute; None: `cut_error`.
+        proof: how far a cut model is from what it should compute.
 
     Raises:
         UsageError: an index is out of range, comes twice, or none is kept.
-        ModelError: the cut graph does not compute what the original with zeros computes.
+        UnprovenError: the cut graph does not compute what the original with zeros computes.
 
     Guarantees:
         The model's outputs are those of the original with zeros in the cut slices.
         Mode, dtype, device, `requires_grad`, ties and hooks of a user's own module survive.
     """
-    proof = proof or cut_error
-    smaller = cut(axes, keep)
-    limit = tolerance(model)
-    error = proof(axes, keep, smaller, args, kwargs)
-    if not error <= limit:
-        raise ModelError(
-            f"prune: {type(model).__name__} without the cut slices is {error:.2g} away from the original with zeros in "
-            f"them, expected at most {limit:.1g}; nothing is returned. Please report this model."
-        )
+    smaller, error = proven(axes, keep, args, kwargs, proof)
     own, why = _own(model, axes, keep, args, kwargs, proof, near=agreement(model, error))
     if own is not None:
         return own
@@ -92,13 +89,64 @@ def cut_out(
         for plan, notes in rewritings(model, axes, keep):
             rewritten = apply(model, plan)
             found, _ = tried(rewritten, axes, keep, args, kwargs, proof)
-            if found <= limit:
+            if found <= tolerance(model):
                 return Smaller(rewritten, plan, "graph", why, found, notes)
     except ModelError as failure:
         note = str(failure)
     else:
         note = "its calls, written down and read back, compute something else."
     return Smaller(smaller, cuts(model, axes, keep), "graph", why, error, (f"this graph cannot be saved: {note}",))
+
+
+def proven(
+    axes: Axes, keep: Mapping[Axis, Tensor], args: Sequence[Any], kwargs: Mapping[str, Any], proof: Proof = cut_error
+) -> tuple[GraphModule, float]:
+    """Returns the graph without the slices that are not kept, and how far it is from what it should compute.
+
+    Args:
+        axes: the analysis of the original.
+        keep: the kept indices of each axis that is cut.
+        args: positional inputs that the proof runs on.
+        kwargs: named inputs.
+        proof: how far a cut model is from what it should compute.
+
+    Raises:
+        UnprovenError: it does not run, or is further away than rounding takes it.
+    """
+    name, mend = axes.graph.name, "nothing is returned. Please report this model."
+    try:
+        smaller = cut(axes, keep)
+        error = proof(axes, keep, smaller, args, kwargs)
+    except LaconicError:
+        raise
+    except Exception as failure:  # Of an operator that kept a size which its inputs lost: it may be any.
+        text = (str(failure).strip() or type(failure).__name__).splitlines()[0]
+        raise UnprovenError(f"prune: {name} without the cut slices does not run ({text}); {mend}") from failure
+    limit = tolerance(smaller)
+    if not error <= limit:
+        raise UnprovenError(
+            f"prune: {name} without the cut slices is {error:.2g} away from the original with zeros in them, "
+            f"expected at most {limit:.1g}; {mend}"
+        )
+    return smaller, error
+
+
+def unproven(axes: Axes, among: Iterable[Axis], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Axis]:
+    """Returns the axes of which no half can be cut even alone, because the graph without it is not right.
+
+    Args:
+        axes: the analysis of the original.
+        among: the axes in question.
+        args: positional inputs that the proof runs on.
+        kwargs: named inputs.
+    """
+    found = []
+    for axis in among:
+        try:
+            proven(axes, {axis: torch.arange(max(axis.least, axis.size // 2))}, args, kwargs)
+        except UnprovenError:
+            found.append(axis)
+    return found
 
 
 def _own(

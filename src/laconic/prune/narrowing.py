@@ -11,10 +11,10 @@ from torch import nn
 from laconic.calibrate import Evidence
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
-from laconic.graph.axes import Axes, axes
+from laconic.graph.axes import Axes, Axis, axes
 from laconic.graph.example import Example, example_inputs
 from laconic.prune.choice import Candidates, Scope
-from laconic.prune.cutting import cut_out, refitted
+from laconic.prune.cutting import UnprovenError, cut_out, refitted, unproven
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Importance
 from laconic.prune.limits import Limits, Rounding, free_axes, least_for
@@ -75,12 +75,18 @@ class Narrowing:
         check_runs(model, args, kwargs)
         graph = graph or capture(model, args, kwargs)
         found = axes(graph)
-        ranked = self._ranked(model, found, ratio, task, evidence)
-        chosen, how = ranked[0], ""
-        if task is not None and len(ranked) > 1:
-            weights = None if self.compensate is None else self.compensate == "weights"
-            chosen, how = nearest(found, ranked, ratio, task, weights=weights)
-        smaller = cut_out(model, found, chosen.kept, args, kwargs)
+        free = self.units.among(free_axes(found, self.keep))
+        alone: list[Axis] = []
+        try:
+            chosen, how = self._chosen(model, found, free, ratio, task, evidence)
+            smaller = cut_out(model, found, chosen.kept, args, kwargs)
+        except UnprovenError:
+            alone = unproven(found, free, args, kwargs)
+            free = [axis for axis in free if axis not in alone]
+            if not alone or not free:
+                raise
+            chosen, how = self._chosen(model, found, free, ratio, task, evidence)
+            smaller = cut_out(model, found, chosen.kept, args, kwargs)
         if task is not None and chosen.kept and self.compensate is not None:
             inputs = inputs_of(found, task, self.samples)
             values = refit(found, chosen.kept, inputs, weights=self.compensate == "weights")
@@ -95,15 +101,35 @@ class Narrowing:
             keep={axis.name: indices for axis, indices in chosen.kept.items()},
             before=costs(graph),
             after=costs(smaller.graph or capture(smaller.model, args, kwargs)),
-            notes=(*_notes(chosen, ratio, self.of, how), *smaller.notes),
+            notes=(*_notes(chosen, ratio, self.of, how, alone), *smaller.notes),
         )
 
+    def _chosen(
+        self,
+        model: nn.Module,
+        found: Axes,
+        free: Sequence[Axis],
+        ratio: float,
+        task: Task | None,
+        evidence: Evidence | None,
+    ) -> tuple[Ranked, str]:
+        """Returns what the best ranking of some axes leaves, and how it was found, in words."""
+        ranked = self._ranked(model, found, free, ratio, task, evidence)
+        if task is None or len(ranked) == 1:
+            return ranked[0], ""
+        weights = None if self.compensate is None else self.compensate == "weights"
+        return nearest(found, ranked, ratio, task, weights=weights)
+
     def _ranked(
-        self, model: nn.Module, found: Axes, ratio: float, task: Task | None, evidence: Evidence | None
+        self,
+        model: nn.Module,
+        found: Axes,
+        free: Sequence[Axis],
+        ratio: float,
+        task: Task | None,
+        evidence: Evidence | None,
     ) -> list[Ranked]:
-        """Returns what each ranking that comes into question leaves."""
         limits = Limits(rounding=self.rounding, least=least_for(found, self.least))
-        free = self.units.among(free_axes(found, self.keep))
         savings, locked = Savings(found, self.of), shared_widths(model, found, free)
         ranked = []
         for ranking in rankings(self.importance, self.scope, data=task is not None):
@@ -114,7 +140,10 @@ class Narrowing:
         return ranked
 
 
-def _notes(chosen: Ranked, ratio: float, of: str, how: str) -> Iterator[str]:
+def _notes(chosen: Ranked, ratio: float, of: str, how: str, alone: Sequence[Axis]) -> Iterator[str]:
+    if alone:
+        names = ", ".join(axis.name for axis in alone)
+        yield f"left alone, because the graph without some of them is not right: {names}. Please report this model."
     if how:
         yield how
     yield from missed(ratio, chosen.saved, of=of, by="sizes that are allowed")

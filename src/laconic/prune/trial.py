@@ -8,9 +8,8 @@ import torch
 
 from laconic.core.task import Task
 from laconic.graph.axes import Axes
-from laconic.graph.cutting import cut
 from laconic.graph.example import fitting
-from laconic.prune.cutting import fill
+from laconic.prune.cutting import fill, proven
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.nearness import comparable
 from laconic.prune.ranking import Ranked
@@ -33,6 +32,9 @@ def nearest(
         ratio: what was to be saved; rankings that miss it by far are not tried.
         task: its calibration data is read, without labels.
         weights: as in `refit`; None: nothing is fitted.
+
+    Raises:
+        UnprovenError: one of them cannot be proven to be right.
     """
     tried = comparable(ranked, [one.saved for one in ranked], ratio)
     if len(tried) == 1:
@@ -44,7 +46,7 @@ def nearest(
     prices = Prices(found.graph, task, batches[half:] or batches)
     nats = []
     for one in tried:
-        smaller = cut(found, one.kept)
+        smaller, _ = proven(found, one.kept, *inputs[0])
         if weights is not None:
             fill(smaller, refit(found, one.kept, inputs, weights=weights))
         nats.append(prices.of_model(smaller))
