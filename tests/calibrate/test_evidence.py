@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from laconic.calibrate import Evidence, Layer, LayerEvidence, calibrate
 from laconic.core.errors import ArtifactError, UsageError
-from laconic.core.task import Task
+from laconic.core.task import Batch, Task
 
 
 class Net(nn.Module):
@@ -210,3 +210,8 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
         path.write_bytes(broken)
         with pytest.raises(ArtifactError, match=r"evidence.safetensors"):
             Evidence.load(path)
+
+
+def test_evidence_that_is_printed_is_one_line() -> None:
+    evidence = calibrate(Net(), Task(evaluate=batches(2), split=lambda pair: Batch(args=pair[:1])), gradients=False)
+    assert str(evidence) == "Evidence of 8 samples: 2 weights, without gradients"

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 import laconic
-from laconic import Plan, Task, apply, plain_weights
+from laconic import Plan, Task, UsageError, apply, plain_weights
 from laconic.core.edit import Swap
 
 
@@ -121,3 +121,9 @@ def test_techniques_code_computed_weights_too(kind: str) -> None:
     small = apply(model, plan)
     assert not any(parametrize.is_parametrized(module) for module in small.modules())
     assert laconic.sparsify(model, task, sparsity=0.5).edits[0] == plan.edits[0]
+
+
+@pytest.mark.parametrize("technique", [laconic.quantize, laconic.sparsify, laconic.factorize, laconic.share])
+def test_a_loader_in_the_place_of_a_task_is_refused_with_what_to_write(technique) -> None:
+    with pytest.raises(UsageError, match=rf"{technique.__name__}.task: got 'list'; .* Write Task\(evaluate=loader"):
+        technique(nn.Sequential(nn.Linear(4, 4)), [torch.randn(8, 4)])

@@ -2,13 +2,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from core.samples import TOKENS, every_edit, images, net, symmetric, tied
 from laconic.core.apply import apply
-from laconic.core.edit import Recode
+from laconic.core.edit import Recode, Swap
 from laconic.core.errors import ArtifactError
 from laconic.core.files import read_tensors
 from laconic.core.plan import PLAN_FILE, TENSOR_FILE, Plan
+from laconic.core.spec import LowRank
 from laconic.core.state import WEIGHTS, load_state, save_state
 
 
@@ -82,3 +84,19 @@ def test_buffers_that_code_makes_at_any_size_are_loaded_at_the_size_they_had(tmp
     loaded, _ = load_state(tmp_path, fresh := Lazy())
     assert torch.equal(loaded(x), expected) and torch.equal(loaded.table, network.table)
     assert fresh.table.shape == (1,) and fresh.unset is None
+
+
+def test_factors_that_the_plan_builds_are_not_stored_twice_but_are_after_training(tmp_path: Path) -> None:
+    def layers() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+
+    model, plan = layers(), Plan.of([Swap("0", LowRank(torch.randn(2, 8), torch.randn(6, 2)))])
+    network, x = apply(model, plan).eval(), torch.randn(3, 8)
+    save_state(tmp_path, network, plan)
+    assert set(read_tensors(tmp_path / WEIGHTS)) == {"0.1.bias", "2.weight", "2.bias"}
+    assert torch.equal(load_state(tmp_path, layers())[0](x), network(x))
+    with torch.no_grad():
+        network[0][1].weight.add_(1)
+    save_state(tmp_path, network, plan)
+    assert set(read_tensors(tmp_path / WEIGHTS)) == {"0.1.weight", "0.1.bias", "2.weight", "2.bias"}
+    assert torch.equal(load_state(tmp_path, layers())[0](x), network(x))

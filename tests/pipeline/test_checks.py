@@ -129,3 +129,9 @@ def test_a_model_that_draws_random_numbers_in_eval_mode_is_refused_with_what_to_
 
     with pytest.raises(ModelError, match=r"Noisy: answers the same inputs differently .*training=self.training"):
         check_task(Noisy(3, 3), Task(evaluate=[(torch.randn(16, 3), torch.zeros(16, dtype=torch.long))]))
+
+
+@pytest.mark.parametrize("budget", [0.25, {"size": 0.25}])
+def test_a_number_in_the_place_of_a_budget_is_refused_with_what_to_write(budget):
+    with pytest.raises(UsageError, match=r"compress.budget: got .* write laconic.Budget\(size=0.25\)"):
+        compress(network(), task(), budget)

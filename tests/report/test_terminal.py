@@ -49,3 +49,9 @@ def test_misses_and_warnings_are_listed() -> None:
 
 def test_markup_in_a_text_is_printed_as_it_is() -> None:
     assert "[red]markup[/red]" in printed(samples.hostile(), 120)
+
+
+def test_a_report_that_is_printed_is_what_the_shell_prints() -> None:
+    report = samples.digits()
+    assert str(report).splitlines() == [line.rstrip() for line in printed(report, 100).rstrip().splitlines()]
+    assert "\x1b" not in str(report)

@@ -162,6 +162,12 @@ class Evidence:
     unreached: tuple[str, ...] = ()
     channels: Mapping[str, ChannelHistograms] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """What was seen, in one line."""
+        gradients = "with" if self.has_gradients else "without"
+        unreached = f"; not reached: {', '.join(self.unreached)}" if self.unreached else ""
+        return f"Evidence of {self.samples:,} samples: {len(self.layers)} weights, {gradients} gradients{unreached}"
+
     @cached_property
     def layers(self) -> Mapping[str, LayerEvidence]:
         """One entry a parameter: where it has several uses, the first that is more than an embedding."""

@@ -19,7 +19,7 @@ from laconic.calibrate.untouched import untouched
 from laconic.calibrate.weights import Weights
 from laconic.core.errors import DataError, LaconicError, ModelError, check_whole
 from laconic.core.sound import check_weights
-from laconic.core.task import Batch, Task
+from laconic.core.task import Batch, Task, check_is_task
 
 
 def calibrate(
@@ -65,6 +65,7 @@ def calibrate(
         0.0
     """
     check_whole("calibrate.samples", samples, 1)
+    check_is_task(task, "calibrate")
     device = _checked(model).device
     weights = Weights(model)
     recorder = Recorder(weights)

@@ -14,7 +14,7 @@ from laconic.core.derived import derived
 from laconic.core.edit import Swap
 from laconic.core.plan import Plan
 from laconic.core.spec import OwnWeights
-from laconic.core.task import Task
+from laconic.core.task import Task, check_is_task
 
 Technique = TypeVar("Technique", bound=Callable[..., Plan])
 
@@ -58,6 +58,7 @@ def on_plain_weights(technique: Technique) -> Technique:
 
     @wraps(technique)
     def planned(model: nn.Module, task: Task, **settings: Any) -> Plan:
+        check_is_task(task, technique.__name__)
         known = settings.get("evidence") is not None or settings.get("graph") is not None
         first = Plan() if known or not isinstance(model, nn.Module) else plain_weights(model)
         return first + technique(apply(model, first) if len(first) else model, task, **settings)

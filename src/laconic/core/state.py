@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.apply import apply
+from laconic.core.edit import Swap
 from laconic.core.errors import ArtifactError
 from laconic.core.files import read_tensors, write_tensors
 from laconic.core.plan import Plan
@@ -20,12 +21,12 @@ WEIGHTS = "weights.safetensors"
 def save_state(folder: Path, network: nn.Module, plan: Plan) -> None:
     """Writes a plan and every tensor of the compressed network that it does not hold; tied tensors once."""
     plan.save(folder)
-    write_tensors(folder / WEIGHTS, _dense(network, plan))
+    write_tensors(folder / WEIGHTS, _not_held(network, plan))
 
 
 def state_size(network: nn.Module, plan: Plan) -> int:
     """Returns the bytes of the files that `save_state` would write, headers included."""
-    return plan.size_bytes + tensors_size(_dense(network, plan))
+    return plan.size_bytes + tensors_size(_not_held(network, plan))
 
 
 def load_state(folder: Path, model: nn.Module) -> tuple[nn.Module, Plan]:
@@ -45,7 +46,8 @@ def load_state(folder: Path, model: nn.Module) -> tuple[nn.Module, Plan]:
     network = apply(model, plan)
     _size_lazy_buffers(network, dense)
     expected = _dense(network, plan)
-    if misfits := _shapes(expected) ^ _shapes(dense):
+    needed = _shapes(_not_held(network, plan))
+    if misfits := (needed - _shapes(dense)) | (_shapes(dense) - _shapes(expected)):
         first, _ = min(misfits)
         raise ArtifactError(
             f"{folder / WEIGHTS}: does not fit the model at {first!r}. Build the model it was made from."
@@ -71,6 +73,19 @@ def _dense(network: nn.Module, plan: Plan) -> dict[str, Tensor]:
     coded = {id(names[edit.parameter]) for edit in plan.recodes if edit.parameter in names}
     held = dict(network.named_parameters()) | dict(network.named_buffers())
     return {name: tensor for name, tensor in held.items() if id(tensor) not in coded}
+
+
+def _not_held(network: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """Returns what `_dense` does, but for weights of swapped modules that are still what the plan builds them with."""
+    modules = dict(network.named_modules(remove_duplicate=False))
+    swapped = [(modules[e.module], e.tensors()) for e in plan if isinstance(e, Swap) and e.module in modules]
+    held = {
+        id(parameter)
+        for module, initial in swapped
+        for parameter in module.parameters()
+        if any(parameter.shape == t.shape and torch.equal(parameter, t.to(parameter)) for t in initial.values())
+    }
+    return {name: tensor for name, tensor in _dense(network, plan).items() if id(tensor) not in held}
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:

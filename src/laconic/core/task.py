@@ -241,3 +241,15 @@ class Task:
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """Returns the model's logits for a batch, shape `[samples, ...]`."""
         return self.logits(self.call(model, batch))
+
+
+def check_is_task(task: Any, where: str) -> None:
+    """Refuses what is no task, such as a loader.
+
+    Raises:
+        UsageError: it is none; `where` is who asks.
+    """
+    if not isinstance(task, Task):
+        raise invalid(
+            f"{where}.task", type(task).__name__, "a laconic.Task", "Write Task(evaluate=loader, train=train_loader)."
+        )

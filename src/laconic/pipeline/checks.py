@@ -12,7 +12,7 @@ from laconic.core.budget import Budget
 from laconic.core.errors import DataError, ExportError, LaconicError, ModelError, UsageError, invalid
 from laconic.core.sound import check_repeats, check_weights
 from laconic.core.target import Target
-from laconic.core.task import Batch, Task
+from laconic.core.task import Batch, Task, check_is_task
 from laconic.measure import answers, evaluate
 from laconic.measure.runner import TorchRunner, to_array, to_tensor
 from laconic.report.wording import is_share
@@ -46,8 +46,7 @@ def check_task(model: nn.Module, task: Task) -> None:
             is not finite.
         ModelError: the model answers with NaN, or the same inputs differently each time.
     """
-    if not isinstance(task, Task):
-        raise invalid("compress.task", type(task).__name__, "a laconic.Task", "Write Task(train=..., evaluate=...).")
+    check_is_task(task, "compress")
     _warn_of_labels_that_are_inputs(_first_batch(task, "evaluate"))
     sizes = {part: _first_batch(task, part).size for part in ("evaluate", "calibrate")}
     runner = TorchRunner(model, task, name="the model")
@@ -70,6 +69,18 @@ def _warn_of_labels_that_are_inputs(batch: Batch) -> None:
             "Task.evaluate: the labels are the inputs themselves; expected, for each position, what its own logits "
             "should say: in a language model the next token. Write labels[:, :-1] = ids[:, 1:], labels[:, -1] = -100.",
             stacklevel=2,
+        )
+
+
+def check_budget(budget: Budget | None) -> None:
+    """Refuses a budget that is none, such as a number.
+
+    Raises:
+        UsageError: it is no budget.
+    """
+    if not isinstance(budget, Budget | None):
+        raise invalid(
+            "compress.budget", budget, "a laconic.Budget", "For a quarter of the file write laconic.Budget(size=0.25)."
         )
 
 

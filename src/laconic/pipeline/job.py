@@ -21,7 +21,7 @@ from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss
-from laconic.pipeline.checks import check_drop, check_model, check_target, check_task
+from laconic.pipeline.checks import check_budget, check_drop, check_model, check_target, check_task
 from laconic.pipeline.progress import Progress, Silent
 from laconic.pipeline.steady import steady
 from laconic.train import AdamW, Training, default_loss
@@ -142,6 +142,7 @@ def job_of(
     where = Target.parse(target)
     check_target(where)
     check_model(model)
+    check_budget(budget)
     first = plain_weights(model)
     job = Job(
         model=apply(_on_cpu(model), first) if len(first) else _on_cpu(model),

@@ -53,6 +53,10 @@ class Result:
     misses: tuple[Miss, ...]
     folder: Path
 
+    def __str__(self) -> str:
+        """What the report says in short."""
+        return str(self.report)
+
     @property
     def met(self) -> bool:
         """Whether the budget holds."""

@@ -46,6 +46,12 @@ class Advice:
     costs: tuple[tuple[str, str], ...] = ()
     command: str
 
+    def __str__(self) -> str:
+        """The answer and all that leads to it, as the shell prints it."""
+        from laconic.report.terminal import advice, plain
+
+        return plain(advice(self))
+
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values."""
         return to_json(self)

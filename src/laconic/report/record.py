@@ -150,6 +150,12 @@ class Report:
         """Whether there was any limit."""
         return self.budget != Budget()
 
+    def __str__(self) -> str:
+        """The answer and the comparison, as the shell prints them."""
+        from laconic.report.terminal import plain, summary
+
+        return plain(summary(self))
+
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values."""
         return to_json(self)

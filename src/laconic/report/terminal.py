@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import StringIO
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -61,6 +62,14 @@ def advice(found: Advice) -> RenderableType:
         *(_item(f"Risk: {risk}", "yellow") for risk in found.risks),
         *(_item(f"{what}: {amount}", "dim") for what, amount in found.costs),
     )
+
+
+def plain(found: RenderableType) -> str:
+    """Returns what would be printed, without colours, 100 columns wide."""
+    console = Console(width=100, file=StringIO(), color_system=None, highlight=False)
+    with console.capture() as captured:
+        console.print(found)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
 def comparison(lines: Iterable[Row]) -> Table:
