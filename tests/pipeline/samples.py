@@ -4,7 +4,7 @@ import atexit
 import copy
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from laconic.core.budget import Budget
+from laconic.core.edit import Recode
 from laconic.core.task import Task
+from laconic.export.onnxruntime.in_file import InFile
 from laconic.measure import Latency
 from laconic.pipeline import Recovery, Result, compress
 from laconic.quantize import RoundToNearest
@@ -73,6 +75,23 @@ def at_once(*, candidate_ms: float = 1.0, memory: int | None = 10**8) -> Iterato
         yield
 
 
+def codes_alone(recodes: Iterable[Recode]) -> InFile:
+    """Stands in for `in_file.together`: nothing but codes and what belongs to them."""
+    return InFile(own=sum(edit.coding.size_bytes for edit in recodes), shared={})
+
+
+@contextmanager
+def weights_alone() -> Iterator[None]:
+    """Files without operators and names, which are most of so small a network's."""
+    with ExitStack() as patches:
+        packed = patches.enter_context(patch("laconic.pipeline.bases.in_file"))
+        packed.side_effect = lambda parameter, coding: codes_alone([Recode(parameter, coding)])
+        patches.enter_context(patch("laconic.pipeline.planning.together", codes_alone))
+        patches.enter_context(patch("laconic.pipeline.planning.around_of", return_value=300))
+        patches.enter_context(patch("laconic.pipeline.explore.around_of", return_value=300))
+        yield
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finished:
     """A compression that is over: the model that went in, its state before, its hook, the stages, the result."""
@@ -101,6 +120,7 @@ def finished() -> Finished:
         patch("laconic.pipeline.bases.FOR_ONNX", coarse),
         patch("laconic.pipeline.planning.GRIDS", coarse),
         patch("laconic.pipeline.explore.KEEPS", (1.0,)),
+        weights_alone(),  # So that the first attempt is too large.
     ):
         result = compress(
             model,

@@ -13,7 +13,7 @@ from laconic.core.files import read_json
 from laconic.quantize import RoundToNearest
 from laconic.report import advice_to_html, advice_to_markdown, write_advice
 
-from .samples import at_once, batches, network, task
+from .samples import at_once, batches, network, task, weights_alone
 
 TECHNIQUES = tuple(RoundToNearest(bits=bits) for bits in (8, 4, 2))
 
@@ -24,6 +24,7 @@ def advice(**limits) -> Advice:
         at_once(),
         patch("laconic.pipeline.bases.FOR_ONNX", TECHNIQUES),
         patch("laconic.pipeline.planning.GRIDS", TECHNIQUES),
+        weights_alone(),
     ):
         return advise(network(), task(), Budget(**limits), recovery=Recovery.for_epochs(2))
 

@@ -24,7 +24,7 @@ from laconic.pipeline.routes import Wanted, needs_prices
 from laconic.quantize import RoundToNearest
 from laconic.select.menu import SPARSE_GRIDS
 
-from .samples import network, task
+from .samples import network, task, weights_alone
 
 FILE = 6000
 TECHNIQUES = tuple(RoundToNearest(bits=bits) for bits in (8, 4, 3, 2))
@@ -35,6 +35,7 @@ def few_techniques():
     with (
         patch("laconic.pipeline.bases.FOR_ONNX", TECHNIQUES),
         patch("laconic.pipeline.planning.GRIDS", TECHNIQUES),
+        weights_alone(),
     ):
         yield
 

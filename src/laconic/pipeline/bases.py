@@ -15,6 +15,7 @@ from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.distill import student
+from laconic.export.onnxruntime.in_file import in_file
 from laconic.graph import Graph, capture, costs
 from laconic.measure import module_bytes
 from laconic.pipeline.job import Job
@@ -83,6 +84,7 @@ class Base:
             measure=FEWER_OFFERS if len(self.plan) else MEASURED_OFFERS,
             samples=FOR_PRICES,
             graph=self.graph,
+            stored=lambda parameter, coding: in_file(parameter, coding).own,
             progress=self.job.progress.step,
         )
 
@@ -100,11 +102,13 @@ class Bases:
         job: what they are for.
         graph: of the original.
         evidence: of the original.
+        around: what a file holds beyond its tensors, with and without rounded activations, where that was measured.
     """
 
     job: Job
     graph: Graph
     evidence: Evidence
+    around: dict[bool, int] = field(default_factory=dict)
     _made: dict[tuple[float, Cut], Base | LaconicError] = field(default_factory=dict)
 
     @cached_property

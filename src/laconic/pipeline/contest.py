@@ -18,7 +18,7 @@ from laconic.pipeline.survey import Survey
 from laconic.pipeline.workspace import Workspace
 
 TRIAL = 0.2
-"""Share of an attempt's steps that each of the two learns for; after 0.05, seven steps on digits, chance still decided."""
+"""Share of an attempt's steps that each of the two learns for; after 0.05, seven steps of digits, chance decided."""
 NATS = "nats.json"
 
 

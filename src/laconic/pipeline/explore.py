@@ -7,19 +7,17 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from laconic.calibrate import layers
 from laconic.core.apply import apply
-from laconic.core.budget import Budget, Limit
 from laconic.core.errors import LaconicError
 from laconic.core.plan import Plan
 from laconic.measure import module_bytes
 from laconic.pipeline.bases import Base, Bases, share_of
 from laconic.pipeline.choice import BOLD
 from laconic.pipeline.ledger import Ledger
-from laconic.pipeline.planning import coded_bytes, offered, uniform
+from laconic.pipeline.planning import around_of, file_bytes_of, in_limit, offered, uniform
 from laconic.pipeline.proposal import Cut, Proposal
 from laconic.pipeline.routes import SLIGHT, Route, Wanted, needs_prices
-from laconic.select import allocate
-from laconic.select.front import least_bytes
 from laconic.select.menu import MASKS_PAY
 
 KEEPS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15)
@@ -173,31 +171,31 @@ def _with(bases: Bases, wanted: Wanted, ledger: Ledger, cut: Proposal, best: flo
     except LaconicError as error:
         yield Route(proposal=cut, size_bytes=original_bytes, macs=0, nats=None, why=str(error))
         return
-    overhead = max(0, original_bytes - module_bytes(bases.job.model))
+    overhead = original_bytes - module_bytes(bases.job.model)
     if cut.keep < 1 and base.nats > best:
         why, left = f"cutting {cut.cut} alone costs {base.nats:.2g} nats", module_bytes(base.model) + overhead
         yield Route(proposal=cut, size_bytes=left, macs=base.macs, nats=None, why=why)
         return
     uniform_ones = [replace(cut, activations=activations) for activations in (True, False)]
-    whole = [ledger.once(one, partial(_uniform, bases, base, wanted, one, overhead)) for one in uniform_ones]
+    whole = [ledger.once(one, partial(_uniform, bases, base, wanted, one)) for one in uniform_ones]
     yield from whole
     smallest = min(route.size_bytes for route in whole)
     sizes = [size for size in (SIZES if wanted.anything else (wanted.size,)) if size * original_bytes < smallest]
     for activations in (True, False):
         for size in sizes:
             proposal = replace(cut, size=size, activations=activations)
-            found = ledger.once(proposal, partial(_mixed, bases, base, wanted, proposal, overhead))
+            found = ledger.once(proposal, partial(_mixed, bases, base, wanted, proposal))
             yield found
             if found.nats is None:
                 break  # Still smaller is not possible either.
 
 
-def _uniform(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal, overhead: int) -> Route:
+def _uniform(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal) -> Route:
     plan = uniform(base, activations=proposal.activations)
     network = apply(base.model, plan).eval()
     return Route(
         proposal=proposal,
-        size_bytes=coded_bytes(network, plan) + overhead,
+        size_bytes=file_bytes_of(network, plan, _around(bases, base, wanted, proposal)),
         macs=base.macs,
         nats=bases.yardstick.nats(network),
         time=bases.time(base.plan + plan) if wanted.latency < 1 else None,
@@ -205,18 +203,26 @@ def _uniform(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal, overh
     )
 
 
-def _mixed(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal, overhead: int) -> Route:
+def _around(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal) -> int:
+    """Returns what the file holds beside its tensors: measured where bytes are limited, fewer where layers are gone."""
+    if not needs_prices(bases.job.budget):
+        return max(0, wanted.original_bytes - module_bytes(bases.job.model))
+    left, whole = (len(layers(model)) for model in (base.model, bases.job.model))
+    return around_of(bases, activations=proposal.activations) * left // max(1, whole)
+
+
+def _mixed(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal) -> Route:
     assert proposal.size is not None
     prices, beside = offered(base, activations=proposal.activations), base.rounding if proposal.activations else Plan()
-    bound, least = proposal.size * wanted.original_bytes - overhead, least_bytes(prices)
-    if bound < least:
-        why = f"too large: the smallest form of every layer leaves {least + overhead:,} B"
-        return Route(proposal=proposal, size_bytes=least + overhead, macs=base.macs, nats=None, why=why)
-    choice = allocate(prices, Budget(size=Limit(bound, relative=False)))
+    limit = proposal.size * wanted.original_bytes
+    choice, size = in_limit(prices, limit, _around(bases, base, wanted, proposal))
+    if size > limit:
+        why = f"too large: the smallest form of every layer leaves {size:,} B"
+        return Route(proposal=proposal, size_bytes=size, macs=base.macs, nats=None, why=why)
     plan = choice.plan + beside
     return Route(
         proposal=proposal,
-        size_bytes=choice.size_bytes + overhead,
+        size_bytes=size,
         macs=round(choice.macs),
         nats=bases.yardstick.nats(apply(base.model, plan).eval()),
         time=bases.time(base.plan + plan) if wanted.latency < 1 else None,

@@ -15,6 +15,7 @@ from laconic.core.edit import RoundActivation
 from laconic.core.errors import LaconicError
 from laconic.core.plan import Plan
 from laconic.export.onnxruntime import export
+from laconic.export.onnxruntime.in_file import together
 from laconic.graph import capture, costs
 from laconic.pipeline.bases import Base, Bases
 from laconic.pipeline.job import Job
@@ -84,15 +85,62 @@ def offered(base: Base, *, activations: bool) -> PriceList:
 
 def coded_bytes(network: nn.Module, plan: Plan) -> int:
     """Returns the bytes of all tensors, coded where the plan codes them."""
-    coded = {edit.parameter: edit.coding.size_bytes for edit in plan.recodes}
+    return _others(network, plan) + sum(edit.coding.size_bytes for edit in plan.recodes)
+
+
+def file_bytes_of(network: nn.Module, plan: Plan, around: int) -> int:
+    """Forecasts the size of a file.
+
+    Args:
+        network: under the plan.
+        plan: codes its weights.
+        around: of `around_of` for the same kind of activations.
+    """
+    return around + _others(network, plan) + together(plan.recodes).total
+
+
+def around_of(bases: Bases, *, activations: bool) -> int:
+    """Returns what a file holds beyond tensors and what decodes them, as measured: operators, names, roundings.
+
+    The original is exported with all its weights in 8 bits. A batch normalisation that goes into the layer before it
+    makes this smaller, and so it may be negative.
+    """
+    if activations not in bases.around:
+        base = bases.at(1.0)
+        plan = uniform(base, activations=activations)
+        network = apply(base.model, plan).eval()
+        bases.around[activations] = _exported(bases.job, network, plan) - file_bytes_of(network, plan, 0)
+    return bases.around[activations]
+
+
+def in_limit(prices: PriceList, limit: float, around: int) -> tuple[Choice, int]:
+    """Returns the choice whose file should be as large as it may be, and the forecast of its size.
+
+    Args:
+        prices: with bytes as they are in a file.
+        limit: of the file; where nothing is as small, the choice is the smallest.
+        around: of `around_of`.
+    """
+    least, bound = least_bytes(prices), limit - around
+    while True:
+        choice = _allocated(prices, min(max(bound, least), prices.size_bytes))
+        size = choice.size_bytes + around + sum(together(choice.plan.recodes).shared.values())
+        if size <= limit or bound <= least:
+            return choice, size
+        bound = choice.size_bytes + limit - size
+
+
+def _others(network: nn.Module, plan: Plan) -> int:
+    coded = {edit.parameter for edit in plan.recodes}
     held = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return sum(coded.get(name, tensor.nbytes) for name, tensor in held.items())
+    return sum(tensor.nbytes for name, tensor in held.items() if name not in coded)
 
 
 def _mixed(base: Base, bases: Bases, proposal: Proposal, limit: float) -> Plan:
     job, prices = base.job, offered(base, activations=proposal.activations)
     beside = base.rounding if proposal.activations else Plan()
-    bound = _fitted(job, base.model, prices, beside, limit)
+    around = around_of(bases, activations=proposal.activations)
+    bound = _fitted(job, base.model, prices, beside, limit, in_limit(prices, limit, around)[0].size_bytes)
     found = refine(base.model, prices, bound, bases.yardstick, beside=beside, rounds=ROUNDS, seed=job.seed)
     at_once = found.choice.plan + beside
     try:
@@ -103,13 +151,14 @@ def _mixed(base: Base, bases: Bases, proposal: Proposal, limit: float) -> Plan:
     return in_order if nats <= found.nats else at_once
 
 
-def _fitted(job: Job, model: nn.Module, prices: PriceList, beside: Plan, limit: float) -> Budget:
+def _fitted(job: Job, model: nn.Module, prices: PriceList, beside: Plan, limit: float, first: float) -> Budget:
     """Returns the budget of weights that leads to a file of the size that was asked for, or to the smallest there is.
 
-    A file holds more than weights, and how much depends on how each is stored: the size is measured and set right.
+    A file holds more than weights, and how much depends on how each is stored: the size is measured and set right,
+    from a first guess on.
     """
     least = least_bytes(prices)
-    best, wanted, seen = least, limit, set[int]()
+    best, wanted, seen = least, first, set[int]()
     for _ in range(FITS):
         choice = _allocated(prices, min(max(wanted, least), prices.size_bytes))
         size = _file_size(job, model, choice, beside)
@@ -128,8 +177,13 @@ def _allocated(prices: PriceList, bound: float) -> Choice:
 
 def _file_size(job: Job, model: nn.Module, choice: Choice, beside: Plan) -> int:
     plan = choice.plan + beside
+    return _exported(job, apply(model, plan).eval(), plan)
+
+
+def _exported(job: Job, network: nn.Module, plan: Plan) -> int:
+    """Returns the bytes of a file that is written for that alone."""
     with tempfile.TemporaryDirectory(prefix="laconic-") as folder:
-        return export(apply(model, plan).eval(), plan, job.task, job.example(), Path(folder) / "size.onnx").size_bytes
+        return export(network, plan, job.task, job.example(), Path(folder) / "size.onnx").size_bytes
 
 
 def _steps(bases: Bases, proposal: Proposal, base: Base, inner: Plan) -> Iterator[Step]:

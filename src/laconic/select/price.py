@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from laconic.calibrate import Evidence, LayerEvidence, calibrate
+from laconic.core.coding import Coding
 from laconic.core.edit import Recode, Swap
 from laconic.core.errors import ModelError, UsageError, check_whole
 from laconic.core.task import Task
@@ -22,6 +23,7 @@ from laconic.select.yardstick import Yardstick
 from laconic.share import AcrossDepth
 from laconic.solve import nats_of
 
+Stored = Callable[[str, Coding], int]
 RANKS = 8
 """So many ranks of each layer are offered, evenly over its sizes."""
 
@@ -35,6 +37,7 @@ def price(
     measure: int = 48,
     samples: int = 256,
     graph: Graph | None = None,
+    stored: Stored | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> PriceList:
     """Prices what can be done to each layer. Nothing is changed.
@@ -49,6 +52,7 @@ def price(
         measure: how many offers are measured on the whole model, to correct the predictions of all; 0: none is.
         samples: how many are read to measure: those that come after the ones behind the evidence, if there are more.
         graph: of an earlier `capture`.
+        stored: what a parameter in a coding takes in a file, in bytes; None: `Coding.size_bytes`.
         progress: called before each layer with the weights that are priced, those that there are, and its name.
 
     Raises:
@@ -82,7 +86,8 @@ def price(
     for name, seen in reached.items():
         if progress is not None:
             progress(done, total, name)
-        offers += _offers(model, tensors[name], seen.remembering(), evidence, float(macs.get(name, 0)), alone)
+        there = seen.remembering()
+        offers += _offers(model, tensors[name], there, evidence, float(macs.get(name, 0)), alone, stored or _packed)
         done += tensors[name].numel()
     if not offers:
         raise ModelError(
@@ -113,6 +118,7 @@ def _offers(
     evidence: Evidence,
     macs: float,
     techniques: Sequence[Technique],
+    stored: Stored,
 ) -> Iterator[Offer]:
     layer, whole = seen.layer, weight.detach().cpu()
     yield Offer(
@@ -127,7 +133,8 @@ def _offers(
     others = [use for use in evidence.uses if use.layer.parameter == layer.parameter and use.layer != layer]
     encoders = [technique for technique in techniques if not isinstance(technique, Factorization)]
     for encoder, coding in encoded(weight, seen, encoders):
-        if coding.size_bytes >= _bytes(weight):
+        size = stored(layer.parameter, coding)
+        if size >= _bytes(weight):
             continue
         delta = coding.decode() - whole
         nats = nats_of(seen, delta) + sum(use.nats(delta) for use in others)
@@ -135,7 +142,7 @@ def _offers(
             layer=layer.parameter,
             technique=encoder,
             edit=Recode(layer.parameter, coding),
-            size_bytes=coding.size_bytes,
+            size_bytes=size,
             macs=macs,
             predicted_nats=nats,
             nats=nats,
@@ -143,6 +150,10 @@ def _offers(
     for technique in techniques:
         if isinstance(technique, Factorization):
             yield from _factorized(model, weight, seen, evidence, macs, technique)
+
+
+def _packed(parameter: str, coding: Coding) -> int:
+    return coding.size_bytes
 
 
 def _factorized(

@@ -107,7 +107,7 @@ def _packed(network: nn.Module, plan: Plan) -> tuple[dict[str, Packed], dict[str
         left.pop(edit.parameter, None)
         if isinstance(edit.coding, Dense):
             continue
-        coding = _as_packed(edit.coding)
+        coding = as_packed(edit.coding)
         if coding is None:
             left[edit.parameter] = f"ONNX Runtime has no {_unknown(edit.coding).kind} coding"
         elif len(coding.shape) < 2:
@@ -119,17 +119,17 @@ def _packed(network: nn.Module, plan: Plan) -> tuple[dict[str, Packed], dict[str
     return grids, left
 
 
-def _as_packed(coding: Coding) -> Packed | None:
+def as_packed(coding: Coding) -> Packed | None:
     """Returns a coding of the same values that can go into a file as it is stored.
 
     A mask cannot, but what is inside it can wherever it has a code for zero; that code is then left out of the file.
     """
     if isinstance(coding, Sparse):
-        inner = _as_packed(coding.inner)
+        inner = as_packed(coding.inner)
         whole = None if inner is None else inner.encode_within(coding.decode(), coding.mask)
         return whole if whole is not None and torch.equal(whole.decode(), coding.decode()) else None
     if isinstance(coding, LowRankSum):
-        rest = _as_packed(coding.rest)
+        rest = as_packed(coding.rest)
         return None if rest is None else replace(coding, rest=rest)
     return coding if isinstance(coding, Packed) else None
 
