@@ -47,6 +47,14 @@ def test_a_limit_of_size_rules_out_what_is_larger():
     assert chosen({"size": 0.12}) == SMALL.proposal
 
 
+def test_rounded_activations_that_made_a_file_too_large_do_not_rule_out_one_without_them():
+    rounded, plain = (route(1e-4, size=0.25, activations=kind, size_bytes=230) for kind in (True, False))
+    large = Miss("size", 360, 250)
+    assert chosen({"size": 0.25}, outcome(rounded, large), routes=[rounded, plain]) == plain.proposal
+    again = chosen({"size": 0.25}, outcome(plain, large), routes=[rounded, plain])
+    assert again is not None and again.keep < 1
+
+
 def test_a_limit_of_time_takes_the_fewest_nats_that_should_be_fast_enough():
     assert chosen({"latency": 0.8}) == INTEGERS.proposal
     assert chosen({"latency": 0.4}) == HALF.proposal
