@@ -130,6 +130,23 @@ def test_rows_of_different_size_share_words_through_their_scales() -> None:
     assert relative(ScalarCodebook(bits=4, scaled=False))[2] > 0.3
 
 
+@pytest.mark.parametrize(
+    "kind", [ScalarCodebook(bits=2), VectorCodebook(bits=3, length=4, stages=2)], ids=["values", "words"]
+)
+@pytest.mark.parametrize("size", [1.0, 1e-6])
+def test_rows_of_zeros_stay_zero_and_take_nothing_from_the_others(kind, size: float) -> None:
+    layer, given_ = linear(32, 64), size * weight(32, 64)
+    seen = evidence(layer, vectors=300)
+    given_[3:5] = 0
+    found = kind.encode(given_, layer, seen).decode()
+    assert found[3:5].abs().max() < 1e-6 * given_.abs().max()
+    alive = [row for row in range(32) if row not in (3, 4)]
+    few = replace(seen, layer=linear(30, 64))
+    alone = output_error(kind.encode(given_[alive], few.layer, few), given_[alive], few).sum()
+    change = (found - given_)[alive].double()
+    assert ((change @ seen.A[0]) * change).sum() < 1.2 * alone
+
+
 def test_outputs_with_large_gradients_are_nearer() -> None:
     layer, given_ = linear(4, 64), weight(4, 64)
     blind = evidence(layer)

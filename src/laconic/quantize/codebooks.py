@@ -18,7 +18,9 @@ from laconic.core.nearest import nearest_words
 from laconic.core.sound import check_codable
 from laconic.quantize.clusters import number_words, vector_words
 from laconic.quantize.codebook_search import compensated, relative, shares, stored
+from laconic.quantize.view import SMALLEST
 
+HALF = torch.finfo(torch.float16)
 MOST_NUMBERS = 2**16  # Of which words are learnt.
 VECTORS_A_WORD = 64
 
@@ -111,7 +113,7 @@ def learnt(
     check_codable(weight, layer.parameter)
     weight, vectors = weight.detach().cpu().float(), words.vectors(layer)
     kept = torch.ones(layer.shape, dtype=torch.bool) if kept is None else kept
-    scale = stored(_sizes(weight, vectors, kept)) if words.scaled else None
+    scale = _scales(weight, vectors, kept) if words.scaled else None
     spread = _by_vector(vectors, torch.ones(vectors.channels) if scale is None else scale.float())
     values = vectors.split(weight) / spread
     mass = vectors.split(_mass(layer, evidence) * kept) * (spread / spread.max()).square()
@@ -154,12 +156,14 @@ def _mass(layer: Layer, evidence: LayerEvidence | None) -> Tensor:
     return layer.weight(shares(layer, evidence)[:, :, None] * relative(evidence.A)[:, None, :])
 
 
-def _sizes(weight: Tensor, vectors: Blocks, kept: Tensor) -> Tensor:
-    """The root mean square of what is kept of each channel; one where that is (next to) nothing."""
+def _scales(weight: Tensor, vectors: Blocks, kept: Tensor) -> Tensor:
+    """The root mean square of what is kept of each channel, as it is stored; next to nothing where that is zero."""
     channels = Blocks(shape=vectors.shape, axis=vectors.axis)
     counts = channels.split(kept.double()).sum(1).clamp_min(1)
     sizes = (channels.split(weight).double().square().sum(1) / counts).sqrt().float()
-    return torch.where(sizes > 1e-25, sizes, torch.ones_like(sizes))
+    alive = sizes > SMALLEST
+    scale = stored(torch.where(alive, sizes, sizes.max().clamp_min(SMALLEST)))
+    return torch.where(alive, scale, HALF.smallest_normal * HALF.eps if scale.dtype == torch.float16 else SMALLEST)
 
 
 def _by_vector(vectors: Blocks, scale: Tensor) -> Tensor:

@@ -7,7 +7,15 @@ import torch
 
 from laconic.calibrate import Layer
 from laconic.core.errors import UsageError
-from laconic.prune.weights import AlternatingSparsity, BrainDamage, CompensatedSparsity, NOfM, SmallestWeights, Wanda
+from laconic.prune.weights import (
+    AlternatingSparsity,
+    BlockPattern,
+    BrainDamage,
+    CompensatedSparsity,
+    NOfM,
+    SmallestWeights,
+    Wanda,
+)
 from prune.weights.samples import LAYERS, LINEAR, evidence_of, weight_of
 
 FITTING = pytest.mark.parametrize("kind", [CompensatedSparsity, AlternatingSparsity])
@@ -91,6 +99,14 @@ def test_outputs_that_matter_more_keep_more(kind: type) -> None:
     seen.gradient_sum[0, 4, 4] *= 1e4
     kept = kind(sparsity=0.7).encode(weight_of(LINEAR), LINEAR, seen).mask.sum(1)
     assert kept[4] > 15 > kept.double().mean()
+
+
+@FITTING
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_how_large_weights_are_does_not_matter(kind: type, size: float) -> None:
+    technique, seen = kind(pattern=BlockPattern(rows=2, columns=3)), evidence_of(LINEAR)
+    found = technique.encode(size * weight_of(LINEAR), LINEAR, seen).decode()
+    torch.testing.assert_close(found / size, technique.encode(weight_of(LINEAR), LINEAR, seen).decode())
 
 
 @FITTING

@@ -16,6 +16,7 @@ from laconic.prune.weights.technique import energies, pulls
 from laconic.solve import InputMetric
 from laconic.solve.least_squares import least_squares
 
+SMALLEST = 1e-30  # Of a weight: one over it is a number.
 LEAST_PULL = 1e-6  # Of the mean one: an output that nothing depends on still keeps what costs nothing.
 
 
@@ -31,7 +32,7 @@ class Problem:
         weight: as it is.
         view: of the layer.
         metric: of the layer, its inputs in this order.
-        pull: `sqrt(G_ii)`, about one on average, float32 `[groups, 1, outputs]`.
+        pull: `sqrt(G_ii)`, about one on average, over the largest weight, float32 `[groups, 1, outputs]`.
         target: the scaled weight, float32 `[groups, inputs, outputs]`, arranged by the metric.
         felt: the same, zero at inputs that were always zero: what the search for places sees, so that those go first.
     """
@@ -52,6 +53,7 @@ class Problem:
         G = pulls(evidence)
         mean = G.mean()
         pull = ((G / mean).clamp_min(LEAST_PULL) if mean > 0 else torch.ones_like(G)).float().sqrt()[:, None, :]
+        pull = pull / weight.abs().max().clamp_min(SMALLEST)  # Squares of very small or large weights are no numbers.
         target = metric.arrange(evidence.layer.matrix(weight)) * pull
         alive = energies(evidence).gather(1, order)[:, :, None] > 0
         return cls(weight=weight, view=view, metric=metric, pull=pull, target=target, felt=target * alive)
