@@ -142,6 +142,25 @@ def test_error_shows_the_offending_line_and_what_to_change(model, line, mend):
     assert "test_capture.py:" in text and line in text and mend in text and "\n" not in text
 
 
+class FillsIn(nn.Module):
+    """Makes up a mask that it is not given, but not where it is traced, as some of Hugging Face's models."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x, mask=None):
+        if mask is None and not torch.compiler.is_compiling():
+            mask = torch.ones_like(x)
+        return self.out(x * mask[:, :4])
+
+
+def test_an_input_that_is_filled_in_only_where_nothing_is_traced_is_asked_for():
+    with pytest.raises(ModelError, match=r"mask\[:, :4\].*Pass the optional inputs that it fills in by itself"):
+        capture(FillsIn(), (torch.ones(3, 4),))
+    assert capture(FillsIn(), (torch.ones(3, 4),), {"mask": torch.ones(3, 4)}).name == "FillsIn"
+
+
 def test_inputs_that_do_not_fit_are_told_from_a_model_that_cannot_be_exported(capfd):
     with pytest.raises(ModelError, match=r"fails on the example inputs.*Pass inputs that the model accepts"):
         capture(nn.Linear(3, 2), (torch.zeros(4, 5),))

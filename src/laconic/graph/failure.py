@@ -19,6 +19,10 @@ PLACE = re.compile(r'File "([^"]+)", line (\d+)')
 BRANCH = ("it decides by the values of a tensor", "Use torch.where or torch.cond, or decide outside forward.")
 NUMBER = ("it turns a tensor's value into a Python number", "Keep it a tensor, or compute the number outside forward.")
 PACKED = ("its weights are packed by PyTorch's quantisation", "Pass the network as it was before that.")
+ABSENT = (
+    "there is None where a plain call has a value, since its code goes another way when it is traced",
+    "Pass the optional inputs that it fills in by itself, such as attention_mask.",
+)
 NUMPY = ("it leaves torch for numpy", "Write it with torch operations.")
 SEQUENCES = (
     "PyTorch does not export packed sequences",
@@ -34,6 +38,7 @@ KNOWN_CAUSES = (
     ("aten._local_scalar_dense", NUMBER),
     (".numpy()", NUMPY),
     ("numpy", NUMPY),
+    ("'NoneType' object", ABSENT),
 )
 
 
