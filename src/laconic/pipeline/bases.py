@@ -21,7 +21,7 @@ from laconic.measure import module_bytes
 from laconic.pipeline.job import Job
 from laconic.pipeline.lessons import Schooling
 from laconic.pipeline.proposal import Cut
-from laconic.pipeline.routes import MARGIN
+from laconic.pipeline.routes import MARGIN, Wanted
 from laconic.prune import Pruned, prune, remove_blocks
 from laconic.quantize import RoundActivations
 from laconic.select import PriceList, Yardstick, price
@@ -102,12 +102,14 @@ class Bases:
         job: what they are for.
         graph: of the original.
         evidence: of the original.
+        wanted: what the budget asks for; None: as much memory as it takes.
         around: what a file holds beyond its tensors, with and without rounded activations, where that was measured.
     """
 
     job: Job
     graph: Graph
     evidence: Evidence
+    wanted: Wanted | None = None
     around: dict[bool, int] = field(default_factory=dict)
     _made: dict[tuple[float, Cut], Base | LaconicError] = field(default_factory=dict)
 

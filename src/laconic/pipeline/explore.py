@@ -15,7 +15,7 @@ from laconic.measure import module_bytes
 from laconic.pipeline.bases import Base, Bases, share_of
 from laconic.pipeline.choice import BOLD
 from laconic.pipeline.ledger import Ledger
-from laconic.pipeline.planning import around_of, file_bytes_of, in_limit, offered, uniform
+from laconic.pipeline.planning import Held, around_of, file_bytes_of, in_limit, offered, uniform
 from laconic.pipeline.proposal import Cut, Proposal
 from laconic.pipeline.routes import SLIGHT, Route, Wanted, needs_prices
 from laconic.select.menu import MASKS_PAY
@@ -215,7 +215,8 @@ def _mixed(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal) -> Rout
     assert proposal.size is not None
     prices, beside = offered(base, activations=proposal.activations), base.rounding if proposal.activations else Plan()
     limit = proposal.size * wanted.original_bytes
-    choice, size = in_limit(prices, limit, _around(bases, base, wanted, proposal))
+    held = Held.of(bases, base, prices, activations=proposal.activations)
+    choice, size = in_limit(prices, limit, _around(bases, base, wanted, proposal), held)
     if size > limit:
         why = f"too large: the smallest form of every layer leaves {size:,} B"
         return Route(proposal=proposal, size_bytes=size, macs=base.macs, nats=None, why=why)
@@ -226,7 +227,7 @@ def _mixed(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal) -> Rout
         macs=round(choice.macs),
         nats=bases.yardstick.nats(apply(base.model, plan).eval()),
         time=bases.time(base.plan + plan) if wanted.latency < 1 else None,
-        memory=_memory(bases, base, wanted, proposal),
+        memory=None if held is None else held.taken.of(prices, choice),
     )
 
 

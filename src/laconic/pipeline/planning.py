@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from torch import nn
 
 from laconic.core.apply import apply
 from laconic.core.budget import Budget, Limit
 from laconic.core.edit import RoundActivation
-from laconic.core.errors import LaconicError
+from laconic.core.errors import LaconicError, UsageError
 from laconic.core.plan import Plan
 from laconic.export.onnxruntime import export
 from laconic.export.onnxruntime.in_file import together
 from laconic.graph import capture, costs
+from laconic.measure import module_bytes
 from laconic.pipeline.bases import Base, Bases
 from laconic.pipeline.job import Job
 from laconic.pipeline.proposal import Proposal
+from laconic.pipeline.routes import VAGUE
 from laconic.quantize import quantize
 from laconic.select import Choice, PriceList, allocate, carried_out, refine
 from laconic.select.front import least_bytes
+from laconic.select.memory import Memory, peak_memory_of
 from laconic.select.menu import GRIDS, SPARSE_GRIDS
 
 FITS, SLACK, ROUNDS = 4, 0.03, 4
@@ -113,17 +118,43 @@ def around_of(bases: Bases, *, activations: bool) -> int:
     return bases.around[activations]
 
 
-def in_limit(prices: PriceList, limit: float, around: int) -> tuple[Choice, int]:
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A limit of memory.
+
+    Args:
+        limit: bytes of a process's peak.
+        taken: of these, by each offer.
+    """
+
+    limit: float
+    taken: Memory
+
+    @classmethod
+    def of(cls, bases: Bases, base: Base, prices: PriceList, *, activations: bool) -> Self | None:
+        """Returns the limit of peak memory; None where there is none."""
+        wanted = bases.wanted
+        if wanted is None or wanted.memory is None:
+            return None
+        left, whole = module_bytes(base.model), module_bytes(bases.job.model)
+        peak = wanted.memory_of(left, whole, integers=False) or 0.0
+        runtime = wanted.runtime_memory
+        taken = peak_memory_of(prices, original_bytes=peak, runtime_bytes=runtime, integers=activations)
+        return cls(limit=(1 + VAGUE) * wanted.memory, taken=taken)
+
+
+def in_limit(prices: PriceList, limit: float, around: int, held: Held | None = None) -> tuple[Choice, int]:
     """Returns the choice whose file should be as large as it may be, and the forecast of its size.
 
     Args:
         prices: with bytes as they are in a file.
         limit: of the file; where nothing is as small, the choice is the smallest.
         around: of `around_of`.
+        held: limits memory too, as far as both limits can be met.
     """
     least, bound = least_bytes(prices), limit - around
     while True:
-        choice = _allocated(prices, min(max(bound, least), prices.size_bytes))
+        choice = _allocated(prices, min(max(bound, least), prices.size_bytes), held)
         size = choice.size_bytes + around + sum(together(choice.plan.recodes).shared.values())
         if size <= limit or bound <= least:
             return choice, size
@@ -140,8 +171,13 @@ def _mixed(base: Base, bases: Bases, proposal: Proposal, limit: float) -> Plan:
     job, prices = base.job, offered(base, activations=proposal.activations)
     beside = base.rounding if proposal.activations else Plan()
     around = around_of(bases, activations=proposal.activations)
-    bound = _fitted(job, base.model, prices, beside, limit, in_limit(prices, limit, around)[0].size_bytes)
-    found = refine(base.model, prices, bound, bases.yardstick, beside=beside, rounds=ROUNDS, seed=job.seed)
+    held = Held.of(bases, base, prices, activations=proposal.activations)
+    first = in_limit(prices, limit, around, held)[0].size_bytes
+    size = _fitted(job, base.model, prices, beside, limit, first, held)
+    bound, taken = _together(prices, size, held)
+    found = refine(
+        base.model, prices, bound, bases.yardstick, beside=beside, memory=taken, rounds=ROUNDS, seed=job.seed
+    )
     at_once = found.choice.plan + beside
     try:
         in_order = carried_out(base.model, job.task, found.choice, beside=beside, samples=job.samples)
@@ -151,8 +187,16 @@ def _mixed(base: Base, bases: Bases, proposal: Proposal, limit: float) -> Plan:
     return in_order if nats <= found.nats else at_once
 
 
-def _fitted(job: Job, model: nn.Module, prices: PriceList, beside: Plan, limit: float, first: float) -> Budget:
-    """Returns the budget of weights that leads to a file of the size that was asked for, or to the smallest there is.
+def _fitted(
+    job: Job,
+    model: nn.Module,
+    prices: PriceList,
+    beside: Plan,
+    limit: float,
+    first: float,
+    held: Held | None = None,
+) -> int:
+    """Returns the bytes of weights that lead to a file of the size that was asked for, or to the smallest there is.
 
     A file holds more than weights, and how much depends on how each is stored: the size is measured and set right,
     from a first guess on.
@@ -160,7 +204,7 @@ def _fitted(job: Job, model: nn.Module, prices: PriceList, beside: Plan, limit: 
     least = least_bytes(prices)
     best, wanted, seen = least, first, set[int]()
     for _ in range(FITS):
-        choice = _allocated(prices, min(max(wanted, least), prices.size_bytes))
+        choice = _allocated(prices, min(max(wanted, least), prices.size_bytes), held)
         size = _file_size(job, model, choice, beside)
         if size <= limit:
             best = max(best, choice.size_bytes)
@@ -168,11 +212,23 @@ def _fitted(job: Job, model: nn.Module, prices: PriceList, beside: Plan, limit: 
             break
         seen.add(choice.size_bytes)
         wanted = choice.size_bytes + limit - size  # A choice is smaller than its bound: the next has to differ from it.
-    return Budget(size=Limit(best, relative=False))
+    return best
 
 
-def _allocated(prices: PriceList, bound: float) -> Choice:
-    return allocate(prices, Budget(size=Limit(bound, relative=False)))
+def _allocated(prices: PriceList, bytes_: float, held: Held | None = None) -> Choice:
+    budget, taken = _together(prices, bytes_, held)
+    return allocate(prices, budget, memory=taken)
+
+
+def _together(prices: PriceList, bytes_: float, held: Held | None) -> tuple[Budget, Memory | None]:
+    """Returns the limits of bytes and of memory; of bytes alone where both cannot be met."""
+    size = Limit(bytes_, relative=False)
+    if held is not None:
+        both = Budget(size=size, memory=Limit(held.limit, relative=False))
+        with suppress(UsageError):
+            allocate(prices, both, memory=held.taken)
+            return both, held.taken
+    return Budget(size=size), None
 
 
 def _file_size(job: Job, model: nn.Module, choice: Choice, beside: Plan) -> int:

@@ -63,8 +63,8 @@ def survey(job: Job, workspace: Workspace) -> Survey:
     graph = capture(job.model, example.args, example.kwargs)
     original = _original(job, workspace, graph)
     evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job)) / EVIDENCE)
-    bases = Bases(job=job, graph=graph, evidence=evidence)
     wanted = _wanted(job, original)
+    bases = Bases(job=job, graph=graph, evidence=evidence, wanted=wanted)
     ways = workspace.stage("routes", partial(_explore, bases, wanted))
     routes = tuple(Route.of(content) for content in read_json(ways / ROUTES))
     left_out = Ledger(ways).left_out

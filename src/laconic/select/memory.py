@@ -8,7 +8,7 @@ from typing import final
 from laconic.core.codings import AffineGrid
 from laconic.core.edit import Recode
 from laconic.core.errors import invalid
-from laconic.select.offer import Offer, PriceList
+from laconic.select.offer import Choice, Offer, PriceList
 
 INTEGER_SHARE = 0.45
 """Memory of integer kernels over that of float ones: 0.53 of a perceptron, 0.39 of a convolutional net, as measured."""
@@ -28,6 +28,14 @@ class Memory:
     offers: tuple[float, ...]
     other: float
     original: float
+
+    def of(self, prices: PriceList, choice: Choice) -> float:
+        """Returns the peak of a choice from the price list; layers that share a tensor take what they did."""
+        known = dict(zip(map(id, prices.offers), self.offers, strict=True))
+        alone = sum(known[id(offer)] for offer in choice.offers)
+        return (
+            self.other + alone + sum(known[id(prices.layers[name][0])] for one in choice.joint for name in one.layers)
+        )
 
 
 def peak_memory_of(prices: PriceList, *, original_bytes: float, runtime_bytes: float, integers: bool = False) -> Memory:

@@ -12,7 +12,7 @@ from laconic.core.apply import apply
 from laconic.core.budget import Budget
 from laconic.core.errors import invalid
 from laconic.core.plan import Plan
-from laconic.select.allocate import allocate, choice_of
+from laconic.select.allocate import Taken, allocate, choice_of
 from laconic.select.offer import Choice, JointOffer, Offer, PriceList
 from laconic.select.yardstick import Yardstick
 
@@ -45,6 +45,7 @@ def refine(
     yardstick: Yardstick,
     *,
     beside: Plan | None = None,
+    memory: Taken | None = None,
     rounds: int = 8,
     seed: int = 0,
 ) -> Refined:
@@ -60,6 +61,7 @@ def refine(
         budget: as of `allocate`.
         yardstick: measures on data that the prices were not made with.
         beside: what else is done to the model.
+        memory: as of `allocate`.
         rounds: how many plans are measured beside the first.
         seed: of the factors.
 
@@ -84,24 +86,24 @@ def refine(
             known[choice.all] = yardstick.nats(apply(model, choice.plan + also).eval())
         return known[choice.all]
 
-    best = allocate(prices, budget)
+    best = allocate(prices, budget, memory=memory)
     first = measured(best)
     factors = np.zeros(len(layers))
     for _ in range(rounds):
         if measured(best) <= best.nats:
             break
         moved = factors + generator.normal(0, SPREAD, len(layers)) * (generator.random(len(layers)) < SHARE)
-        tried = _at(prices, budget, dict(zip(layers, np.exp(moved).tolist(), strict=True)))
+        tried = _at(prices, budget, dict(zip(layers, np.exp(moved).tolist(), strict=True)), memory)
         if measured(tried) < measured(best):
             best, factors = tried, moved
     return Refined(choice=best, nats=measured(best), first_nats=first, measured=len(known))
 
 
-def _at(prices: PriceList, budget: Budget, factors: dict[str, float]) -> Choice:
+def _at(prices: PriceList, budget: Budget, factors: dict[str, float], memory: Taken | None) -> Choice:
     """Allocates by prices that are moved, and returns the choice at the prices as they are."""
     moved = [replace(offer, nats=offer.nats * factors[offer.layer]) for offer in prices.offers]
     joint = [replace(offer, nats=offer.nats * factors[offer.layers[0]]) for offer in prices.joint]
     origin = {id(new): offer for offer, new in zip(prices.offers, moved, strict=True)}
     lots = {id(new): offer for offer, new in zip(prices.joint, joint, strict=True)}
-    found = allocate(replace(prices, offers=tuple(moved), joint=tuple(joint)), budget)
+    found = allocate(replace(prices, offers=tuple(moved), joint=tuple(joint)), budget, memory=memory)
     return choice_of(prices, [origin[id(offer)] for offer in found.offers], [lots[id(offer)] for offer in found.joint])
