@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import final
@@ -12,30 +13,46 @@ from laconic.select.menu import Technique
 from laconic.share import AcrossDepth
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Price(ABC):
+    """What a change saves and costs.
+
+    Args:
+        size_bytes: of the weights that change, afterwards, packed.
+        macs: multiply-accumulates of their layers for one sample afterwards.
+        predicted_nats: `1/2 tr(G dW A dW^T)`, summed over layers, from the evidence alone.
+        nats: the same, corrected by what was measured on this model.
+        measured_nats: KL(original || changed) with this change alone, where it was measured.
+    """
+
+    size_bytes: int
+    macs: float
+    predicted_nats: float
+    nats: float
+    measured_nats: float | None = None
+
+    @property
+    @abstractmethod
+    def level(self) -> str:
+        """What becomes of the weights, in words."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Offer:
+class Offer(Price):
     """One technique at one level on one layer.
 
     Args:
         layer: the weight's name.
         technique: what makes it; None for the layer as it is.
         edit: what would be done; None: nothing.
-        size_bytes: of the weight afterwards, packed.
-        macs: multiply-accumulates of the layer for one sample afterwards.
-        predicted_nats: `1/2 tr(G dW A dW^T)`, from the evidence alone.
-        nats: the same, corrected by what was measured on this model.
-        measured_nats: KL(original || changed) with this change alone, where it was measured.
+
+    What it saves and costs is documented in `Price`.
     """
 
     layer: str
     technique: Technique | None
     edit: Edit | None
-    size_bytes: int
-    macs: float
-    predicted_nats: float
-    nats: float
-    measured_nats: float | None = None
 
     @property
     def name(self) -> str:
@@ -55,28 +72,20 @@ class Offer:
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class JointOffer:
+class JointOffer(Price):
     """One change of several layers together, in the place of an offer for each of them.
 
     Args:
         layers: the weights' names.
         technique: what makes it.
         edits: what would be done.
-        size_bytes: of all these weights afterwards.
-        macs: multiply-accumulates of the layers for one sample afterwards.
-        predicted_nats: the sum of `1/2 tr(G dW A dW^T)` over the layers.
-        nats: the same, corrected by what was measured on this model.
-        measured_nats: KL(original || changed) with this change alone, where it was measured.
+
+    What it saves and costs is documented in `Price`.
     """
 
     layers: tuple[str, ...]
     technique: AcrossDepth
     edits: tuple[Edit, ...]
-    size_bytes: int
-    macs: float
-    predicted_nats: float
-    nats: float
-    measured_nats: float | None = None
 
     @property
     def layer(self) -> str:
