@@ -52,9 +52,7 @@ def test_a_mapping_passes_all_but_the_truth_by_name(key: str, kind: Callable[[di
     assert batch.size == 4
 
 
-@pytest.mark.parametrize(
-    "raw", [(), [], {}, "text", 3, None, X.numpy(), (X.numpy(), Y), {"labels": Y}, torch.tensor(1.0)]
-)
+@pytest.mark.parametrize("raw", [(), [], {}, "text", 3, None, {"labels": Y}, torch.tensor(1.0)])
 def test_a_batch_without_an_input_tensor_is_refused(raw: Any) -> None:
     with pytest.raises(DataError, match=r"a batch of type \w+ holds no input tensor; .* Pass Task\(split=...\)"):
         split_batch(raw)
@@ -244,3 +242,15 @@ def test_first_leaves_a_graph_whole_since_its_edges_would_lead_nowhere() -> None
     assert batch.first(2) is batch
     positions = Batch(args=(X, torch.arange(3)[None]), labels=Y).first(2)
     assert positions.size == 2 and len(positions.args[1]) == 1
+
+
+def test_arrays_are_inputs_too() -> None:
+    x = X.numpy()
+    for raw in ((x, Y), {"x": x, "labels": Y}, [x], x):
+        (found,) = split_batch(raw).inputs
+        assert torch.equal(found, X)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    assert torch.equal(split_batch((frozen, Y)).args[0], X)
+    with pytest.raises(DataError, match="holds no input tensor"):
+        split_batch((np.array(["a", "b"]), Y))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -74,7 +75,7 @@ def split_batch(raw: Any) -> Batch:
 
     A mapping passes its entries by name and keeps `labels`, `label`, `targets`, `target` or `y` as the truth; a
     sequence passes all but its last element by position and keeps the last as the truth (a sequence of one has none); a
-    bare tensor is an input without truth.
+    bare tensor is an input without truth. Arrays of numbers count as tensors.
 
     Raises:
         DataError: the batch holds no input tensor.
@@ -95,19 +96,26 @@ def _check(batch: Batch, raw: Any) -> None:
 def _split(raw: Any) -> Batch:
     if isinstance(raw, Batch):
         return raw
-    if isinstance(raw, Tensor):
-        return Batch(args=(raw,))
+    if isinstance(raw, Tensor | np.ndarray):
+        return Batch(args=(_input(raw),))
     if isinstance(raw, Mapping):
         key = next((k for k in LABEL_KEYS if k in raw), None)
         return Batch(
-            kwargs={k: v for k, v in raw.items() if k != key},
+            kwargs={k: _input(v) for k, v in raw.items() if k != key},
             labels=None if key is None else _labels(raw[key]),
         )
     if isinstance(raw, Sequence) and not isinstance(raw, str) and len(raw) > 0:
         if len(raw) == 1:
-            return Batch(args=tuple(raw))
-        return Batch(args=tuple(raw[:-1]), labels=_labels(raw[-1]))
+            return Batch(args=(_input(raw[0]),))
+        return Batch(args=tuple(map(_input, raw[:-1])), labels=_labels(raw[-1]))
     return Batch()
+
+
+def _input(value: Any) -> Any:
+    """Returns arrays of numbers as tensors, over the same memory where PyTorch can write to it."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return torch.from_numpy(np.require(value, requirements=["C", "W"]))
+    return value
 
 
 def _labels(value: Any) -> Tensor | None:
