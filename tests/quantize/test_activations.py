@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from laconic.calibrate import calibrate
+from laconic.calibrate import Histogram, calibrate
 from laconic.core.apply import apply
 from laconic.core.errors import UsageError
 from laconic.core.plan import Plan
@@ -62,6 +62,20 @@ def test_rounded_activations_stay_near_the_original():
     plan = Plan.of(planned(model, X).values())
     before, after = model(X), apply(model, plan)(X)
     assert 0 < (after - before).abs().max().item() < 0.05 * before.std().item()
+
+
+@pytest.mark.parametrize("bits", [4, 6])
+def test_a_single_value_far_out_costs_the_others_no_more_than_it_must(bits: int) -> None:
+    values = torch.cat([torch.randn(100_000, generator=torch.Generator().manual_seed(0)), torch.tensor([30.0, -28.0])])
+
+    def error(scale: float, zero_point: int) -> float:
+        codes = (values / scale).round().add(zero_point).clamp(0, 2**bits - 1)
+        return float(((codes - zero_point) * scale - values).square().mean())
+
+    grid = RoundActivations(bits=bits).grid(Histogram.of(values), bits=bits)
+    steps = [58 * 0.98**k / (2**bits - 1) for k in range(200)]
+    least = min(error(step, round(28 / 58 * (2**bits - 1))) for step in steps)
+    assert error(grid.scale, grid.zero_point) < 1.05 * least
 
 
 def test_bits_outside_the_range_are_refused():

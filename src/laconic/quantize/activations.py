@@ -35,7 +35,8 @@ class RoundActivations:
             each channel, from `calibrate(..., activations="channels")`. `"token"`: each vector that a linear layer
             multiplies, found as the model runs; a convolution multiplies no vector of one position, so what it reads
             keeps one range for the whole tensor.
-        range: how far a grid reaches, chosen on the histograms of the calibration data.
+        range: how far a grid reaches, chosen on the histograms of the calibration data. Single values may lie 50 times
+            as far out as all others, so ranges are tried down to a 50th of the full one.
         output_bits: of what convolutions hand to anything else, 2 to 8. An addition or a pooling multiplies nothing, so
             fewer than 8 gain little there and cost much.
         first_bits: of what the layer reads that runs first, the data itself, 2 to 8; None: as `bits`.
@@ -46,7 +47,7 @@ class RoundActivations:
 
     bits: int = 8
     per: Shared = "tensor"
-    range: Range = field(default_factory=LeastError)
+    range: Range = field(default_factory=lambda: LeastError(candidates=100, narrowest=0.02))
     output_bits: int = 8
     first_bits: int | None = None
 
