@@ -88,6 +88,16 @@ def test_a_layer_that_is_dearer_than_others_is_found_out_by_its_own_points() -> 
     assert factors["6.weight"] > 5 and all(f < 2 for layer, f in factors.items() if layer != "6.weight")
 
 
+def test_prices_saturate_where_a_model_knows_nothing_and_keep_their_order() -> None:
+    found = [replace(o, nats=o.predicted_nats) for o in PRICES.offers]
+    truth = {i: 1e4 * o.predicted_nats for i, o in enumerate(found) if o.edit is not None}
+    free, right = corrected(found, truth), corrected(found, truth, most=math.log(4))
+    assert max(offer.nats for offer in free) > 5 > 1.6 > max(offer.nats for offer in right)
+    assert [a.nats for a in right if a.nats < 1] == [a.nats for a in free if a.nats < 1]
+    order = [sorted(range(len(found)), key=lambda i: prices[i].nats) for prices in (free, right)]
+    assert order[0] == order[1]
+
+
 def test_measuring_more_than_there_is_measures_all() -> None:
     every = price(MODEL, TASK, techniques=[RoundToNearest(bits=3)], evidence=EVIDENCE, measure=99)
     assert [o.measured_nats is None for o in every.offers] == [True, False] * 4

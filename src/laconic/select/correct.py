@@ -20,7 +20,7 @@ BENDS = (1e-3, 1e-2)
 """Predicted nats at which the correction changes its slope."""
 BEND, OFFSET = 0.05, 1.0
 """How strongly slopes and layers' offsets are drawn to zero, in points."""
-MOST_JOINT = 8
+MOST_JOINT, SLOPE = 64, 0.01
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -45,16 +45,18 @@ def measured(model: nn.Module, offers: Sequence[Offer], count: int, yardstick: Y
     return found
 
 
-def corrected(offers: Sequence[Offer], points: Mapping[int, float]) -> list[Offer]:
+def corrected(offers: Sequence[Offer], points: Mapping[int, float], *, most: float = math.inf) -> list[Offer]:
     """Sets predictions right by what was measured.
 
     Fits `log(measured / predicted) = a + b max(0, log p / p1) + c max(0, log p / p2) + d_layer` to the points by least
     squares: one line for all layers that bends at two prices, since a model answers to large changes by more than the
-    second order of them, and an offset for each layer, drawn to zero. A layer as it is stays at no nats.
+    second order of them, and an offset for each layer, drawn to zero. A layer as it is stays at no nats. Beyond what a
+    model costs that knows nothing the line says nothing any more: prices grow by hundredths there, to keep their order.
 
     Args:
         offers: of all layers.
         points: place in `offers` -> nats, as measured.
+        most: nats of a model that knows nothing, as of `Yardstick.most`.
     """
     useful = {place: nats for place, nats in points.items() if nats > 0}
     if not useful:
@@ -67,17 +69,20 @@ def corrected(offers: Sequence[Offer], points: Mapping[int, float]) -> list[Offe
     return [
         replace(
             offer,
-            nats=offer.predicted_nats * math.exp(_row(offer, layers) @ fitted) if offer.predicted_nats > 0 else 0.0,
+            nats=_saturated(offer.predicted_nats * math.exp(_row(offer, layers) @ fitted), most)
+            if offer.predicted_nats > 0
+            else 0.0,
             measured_nats=points.get(place),
         )
         for place, offer in enumerate(offers)
     ]
 
 
-def joint_ones(
-    model: nn.Module, offers: Sequence[JointOffer], count: int, yardstick: Yardstick
-) -> tuple[JointOffer, ...]:
-    """Measures some offers for several layers, at most eight, and sets all of them right by what was found.
+def joint_ones(model: nn.Module, offers: Sequence[JointOffer], yardstick: Yardstick) -> tuple[JointOffer, ...]:
+    """Measures offers for several layers, and sets those right that are not by what was found.
+
+    They are few, and the prediction is far too low for them (8 to 165 times, as measured): all are measured up to 64,
+    however few of single layers are.
 
     Those that are measured cost what was measured; the others what is predicted, times the geometric mean of how far
     the prediction was off. Large changes of many layers have little to do with those that `corrected` knows.
@@ -85,20 +90,27 @@ def joint_ones(
     Args:
         model: the original.
         offers: of all lots.
-        count: how many are measured at most.
         yardstick: what measures.
     """
     ordered = sorted(range(len(offers)), key=lambda place: offers[place].predicted_nats)
-    count = min(count, MOST_JOINT, len(ordered))
+    count = min(MOST_JOINT, len(ordered))
     places = {ordered[turn * (len(ordered) - 1) // max(count - 1, 1)] for turn in range(count)}
     with untouched(model, gradients=False, seed=0):
         found = {place: yardstick.nats(apply(model, Plan.of(offers[place].edits))) for place in sorted(places)}
     off = [math.log(n / offers[p].predicted_nats) for p, n in found.items() if n > 0 and offers[p].predicted_nats > 0]
     factor = math.exp(sum(off) / len(off)) if off else 1.0
     return tuple(
-        replace(offer, nats=found.get(place, factor * offer.predicted_nats), measured_nats=found.get(place))
+        replace(
+            offer,
+            nats=found.get(place, _saturated(factor * offer.predicted_nats, yardstick.most)),
+            measured_nats=found.get(place),
+        )
         for place, offer in enumerate(offers)
     )
+
+
+def _saturated(nats: float, most: float) -> float:
+    return nats if nats <= most else most + SLOPE * math.log(nats / most)
 
 
 def _row(offer: Offer, layers: Mapping[str, int]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -103,11 +104,11 @@ def price(
     ]
     priced = {offer.layer for offer in offers}
     return PriceList(
-        offers=tuple(corrected(offers, points)),
+        offers=tuple(corrected(offers, points, most=yardstick.most if yardstick else math.inf)),
         other_bytes=sum(_bytes(t) for n, t in _tensors(model).items() if n not in priced),
         other_macs=float(sum(n for name, n in macs.items() if name not in priced)),
         notes=tuple(_notes(evidence, priced, tensors)),
-        joint=joint_ones(model, joint, measure, yardstick) if yardstick else tuple(joint),
+        joint=joint_ones(model, joint, yardstick) if yardstick else tuple(joint),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -42,6 +43,11 @@ class Yardstick:
             batches = tuple(_held_back(task, samples, skip))
             answers = tuple(task.forward(model, batch) for batch in batches)
         return cls(task=task, batches=batches, answers=answers)
+
+    @property
+    def most(self) -> float:
+        """Nats that a model which answers evenly is away at most: log of the classes; infinite in a regression."""
+        return math.inf if self.task.score.regression else math.log(self.answers[0].shape[-1])
 
     @torch.no_grad()
     def nats(self, changed: nn.Module) -> float:
