@@ -17,8 +17,8 @@ from laconic.core.scales import short
 from laconic.core.sound import check_codable
 from laconic.quantize.ranges import LeastError, Range
 from laconic.quantize.round_to_nearest import RoundToNearest
-from laconic.quantize.view import View, best, fitted, left_over
-from laconic.solve import EXACT, Rule, compensate, halfway_inputs, metric_of, refine
+from laconic.quantize.view import View, best, fitted
+from laconic.solve import Rule, compensate, halfway_inputs, metric_of, refine
 
 TOGETHER = 2**24  # Numbers that are searched at once.
 MANY = 2**16
@@ -64,7 +64,7 @@ class CompensatedRounding:
     bits: int = 4
     symmetric: bool = True
     per: Literal["tensor", "channel"] | int = "channel"
-    range: Range = field(default_factory=lambda: LeastError(candidates=20))
+    range: Range = field(default_factory=lambda: LeastError(candidates=12, narrowest=0.4))
     damping: float = 0.01
     rounds: int = 1
     keep_zeros: bool = False
@@ -95,18 +95,16 @@ class CompensatedRounding:
     @property
     def _stretches(self) -> tuple[float, ...]:
         """Errors passed on widen what is rounded, and with few levels it matters where the last one lies."""
-        return {2: (0.85, 1.0, 1.15, 1.3, 1.5), 3: (0.85, 0.92, 1.0, 1.1, 1.2)}.get(self.bits, (0.92, 1.0, 1.1))
+        return (0.85, 0.92, 1.0, 1.1, 1.2) if self.bits <= 3 else (0.92, 1.0, 1.1)
 
     @property
     def _nearest(self) -> RoundToNearest:
         return RoundToNearest(bits=self.bits, symmetric=self.symmetric, per=self.per, range=self.range)
 
-    def _starts(self, weight: Tensor, view: View, evidence: LayerEvidence) -> list[AffineGrid]:
+    def _starts(self, weight: Tensor, layer: Layer, evidence: LayerEvidence) -> list[AffineGrid]:
         """The grid with the nearest points first, then those to start from."""
-        first = plain = self._nearest.rounded(weight, view.layer, left_over(view))
-        if view.layer.matrix_shape[2] <= EXACT:  # Beyond, its search takes as long as all the rest.
-            plain = self._nearest.encode(weight, view.layer, evidence)
-        return [plain, *(replace(first, scale=short(first.scale.float() * each)) for each in self._stretches)]
+        plain = self._nearest.encode(weight, layer, evidence)
+        return [plain, *(replace(plain, scale=short(plain.scale.float() * each)) for each in self._stretches)]
 
 
 def rounded_together(
@@ -126,7 +124,7 @@ def rounded_together(
     check_codable(weight, layer.parameter)
     weight, first = weight.detach().cpu().float(), techniques[0]
     view = View(layer, first._nearest.blocks(layer), metric_of(evidence, damping=first.damping))
-    starts = [technique._starts(weight, view, evidence) for technique in techniques]
+    starts = [technique._starts(weight, layer, evidence) for technique in techniques]
     runs = [others for _, *others in starts]
     together = max(1, TOGETHER // max(1, weight.numel() * max(map(len, runs))))
     found: list[list[tuple[Tensor, Tensor]]] = []
