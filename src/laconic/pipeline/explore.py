@@ -59,19 +59,17 @@ def explore(bases: Bases, wanted: Wanted, ledger: Ledger | None = None) -> list[
         best = math.inf if wanted.anything else min(best, nats)  # Smaller files may cost more, if they cost little.
     if all(route.nats is None for route in routes):  # What the budget asks for first cannot be: at least say what can.
         routes += _at(bases, wanted, ledger, 1.0, best, {"channels"})
+    routes += _student(bases, wanted, ledger, routes)
     if needs_prices(bases.job.budget):
         _leave_out_forms(bases, ledger)
     return routes
 
 
 def _cuts(keep: float, routes: Sequence[Route]) -> set[Cut]:
-    """Returns what may make the network smaller, given what was found: blocks that are not there, and one student."""
+    """Returns what may make the network smaller, given what was found, such as whether there are blocks."""
     found: set[Cut] = {"channels"}
-    if keep < 1:
-        if all(route.macs for route in routes if route.proposal.cut == "blocks"):
-            found.add("blocks")
-        if all(route.proposal.cut != "student" for route in routes):
-            found.add("student")
+    if keep < 1 and all(route.macs for route in routes if route.proposal.cut == "blocks"):
+        found.add("blocks")
     return found
 
 
@@ -100,8 +98,6 @@ def _at(
             not looked into.
         cuts: what may make the network smaller.
     """
-    found: list[Route] = []
-    before = best
     cutters: tuple[Cut, ...] = ("channels", "blocks")
     for cut in cutters:
         if cut not in cuts:
@@ -111,13 +107,19 @@ def _at(
         for route in _noted(bases, wanted, ledger, Proposal(keep=keep, cut=cut), best):
             bases.job.progress.say(f"considered: {route}")
             best = best if wanted.anything else min(best, _least([route], wanted))
-            found.append(route)
             yield route
-    if "student" not in cuts or (any(r.nats is not None for r in found) and _least(found, wanted) == math.inf):
+
+
+def _student(bases: Bases, wanted: Wanted, ledger: Ledger, routes: Sequence[Route]) -> Iterator[Route]:
+    """Yields the ways with a student that is as small as the best of the smaller networks that should do."""
+    smaller = [route for route in routes if route.proposal.keep < 1 and route.nats is not None]
+    fitting = [route for route in smaller if wanted.expects(route)]
+    if not fitting:
         return  # A student would be no smaller and no faster than what does not fit.
-    if why := _no_student(bases, wanted, min(before, _least(found, wanted))):
+    if why := _no_student(bases, wanted, _least(routes, wanted)):
         ledger.leave_out(STUDENT, why)
         return
+    keep = min(fitting, key=lambda route: route.nats or 0.0).proposal.keep
     for route in _noted(bases, wanted, ledger, Proposal(keep=keep, cut="student"), math.inf):
         bases.job.progress.say(f"considered: {route}")
         yield route
