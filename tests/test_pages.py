@@ -28,11 +28,19 @@ def test_every_criterion_has_a_row_in_the_page_on_pruning(criterion: type) -> No
     assert f"| `{criterion.__name__}(" in (DOCS / "pruning.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", ["pruning.md", "frozen.md", "distillation.md"])
+@pytest.mark.parametrize("page", sorted(page.name for page in DOCS.glob("*.md")))
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     linked = [part.partition(")")[0] for part in text.split("](")[1:]]
-    assert linked and all(link.startswith("http") or (DOCS / link).exists() for link in linked)
+    inside = [link.partition("#") for link in linked if not link.startswith("http")]
+    assert [path for path, _, _ in inside if not (DOCS / (path or page)).exists()] == []
+    assert [place for path, _, place in inside if place and place not in places_of(DOCS / (path or page))] == []
+
+
+def places_of(page: Path) -> set[str]:
+    """Returns what a link may name after `#`, as GitHub makes it of headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_class_and_function_that_the_page_on_migration_names_exists() -> None:
