@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.fx import GraphModule
 from torch.nn import functional
 
 from graph.axes.patterns import PATTERNS, analysed
@@ -100,6 +101,17 @@ def test_failed_proof_is_an_error_and_never_a_model():
     model, found, inputs = analysed("plain_cnn")
     with pytest.raises(ModelError, match="nothing is returned"):
         cut_out(model, found, halves(found), inputs, {}, proof=lambda *_: float("nan"))
+
+
+def test_own_code_that_is_no_number_once_exported_is_replaced_by_the_graph():
+    model, found, inputs = analysed("plain_cnn")
+    exported = []
+
+    def proof(axes, keep, tested, args, kwargs):
+        exported.append(isinstance(tested, GraphModule))
+        return float("nan") if exported[-1] and len(exported) > 1 else 0.0
+
+    assert cut_out(model, found, halves(found), inputs, {}, proof=proof).kind == "graph"
 
 
 class Scaled(nn.Module):

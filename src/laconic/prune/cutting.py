@@ -171,7 +171,7 @@ def _own(
         if graph is None:
             continue
         again, why = tried(graph.program.module(check_guards=False), axes, keep, args, kwargs, proof)
-        if again > near:
+        if not again <= near:
             continue
         if proof is cut_error and not agrees_in_single(model, plan, keep, args, kwargs):
             why = "its own code computes something else at the new sizes, as single precision shows"
