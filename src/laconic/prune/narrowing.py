@@ -114,21 +114,6 @@ class Narrowing:
         evidence: Evidence | None,
     ) -> tuple[Ranked, str]:
         """Returns what the best ranking of some axes leaves, and how it was found, in words."""
-        ranked = self._ranked(model, found, free, ratio, task, evidence)
-        if task is None or len(ranked) == 1:
-            return ranked[0], ""
-        weights = None if self.compensate is None else self.compensate == "weights"
-        return nearest(found, ranked, ratio, task, weights=weights)
-
-    def _ranked(
-        self,
-        model: nn.Module,
-        found: Axes,
-        free: Sequence[Axis],
-        ratio: float,
-        task: Task | None,
-        evidence: Evidence | None,
-    ) -> list[Ranked]:
         limits = Limits(rounding=self.rounding, least=least_for(found, self.least))
         savings, locked = Savings(found, self.of), shared_widths(model, found, free)
         ranked = []
@@ -137,7 +122,10 @@ class Narrowing:
             removals = {axis: ranking.importance.removal(axis, known) for axis in free}
             candidates = Candidates(removals=removals, savings=savings, limits=limits, locked=locked)
             ranked.append(ranking.cut(candidates, ratio, model, found))
-        return ranked
+        if task is None or len(ranked) == 1:
+            return ranked[0], ""
+        weights = None if self.compensate is None else self.compensate == "weights"
+        return nearest(found, ranked, ratio, task, weights=weights)
 
 
 def _notes(chosen: Ranked, ratio: float, of: str, how: str, alone: Sequence[Axis]) -> Iterator[str]:
