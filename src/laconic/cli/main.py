@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, NoReturn
@@ -43,6 +43,13 @@ def _options(
     pass
 
 
+def _going_on(given: Mapping[str, object]) -> str:
+    """Returns how a command that was stopped can be gone on with."""
+    if given.get("work") is None:
+        return "with --work FOLDER it can be gone on with."
+    return f"what is done is kept in {given['work']}; the same command{' with --resume' * ('resume' in given)} goes on."
+
+
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Turns a user's mistake, or Ctrl-C, into one line on standard error and an exit code."""
 
@@ -56,7 +63,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
         except LaconicError as error:
             _fail(str(error), FAILED)
         except KeyboardInterrupt:
-            _fail("stopped. Nothing half-written is left; with --work FOLDER it can be gone on with.", FAILED)
+            _fail(f"stopped. Nothing half-written is left; {_going_on(kwargs)}", FAILED)
 
     return guarded
 
