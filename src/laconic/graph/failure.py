@@ -57,7 +57,7 @@ def cannot_export(model: str, failures: list[Exception]) -> ModelError:
 def does_not_run(model: str, failure: Exception) -> ModelError:
     """Returns the error for a model that fails on its example inputs without any export."""
     return ModelError(
-        f"capture: {model} fails on the example inputs{_at(failure)}: {_first_line(failure)}. "
+        f"capture: {model} fails on the example inputs{_at(failure)}: {first_line(failure)}. "
         "Pass inputs that the model accepts."
     )
 
@@ -90,7 +90,7 @@ def _cause(error: Exception) -> tuple[str, str]:
     for sign, known in KNOWN_CAUSES:
         if sign in text:
             return known
-    return _first_line(error), "Rewrite this line so that torch.export can trace it."
+    return first_line(error), "Rewrite this line so that torch.export can trace it."
 
 
 def _packs_sequences(error: Exception) -> bool:
@@ -100,6 +100,7 @@ def _packs_sequences(error: Exception) -> bool:
     return "pack_padded_sequence" in _at(error) or (inside and "failed to unpack the object" in str(error))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Returns what an error says, without what follows its first line; its class where it says nothing."""
     text = str(error).strip()
     return (text.splitlines()[0] if text else type(error).__name__).rstrip(".")

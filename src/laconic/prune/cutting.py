@@ -17,6 +17,7 @@ from laconic.core.plan import Plan
 from laconic.graph import Graph, capture
 from laconic.graph.axes import Axes, Axis
 from laconic.graph.cutting import cut
+from laconic.graph.failure import first_line
 from laconic.graph.oracle import cut_error
 from laconic.prune.agreement import agreement, agrees_in_single, tolerance
 from laconic.prune.attributes import known_attributes, matching_attributes, named_attributes
@@ -120,8 +121,8 @@ def proven(
     except LaconicError:
         raise
     except Exception as failure:  # Of an operator that kept a size which its inputs lost: it may be any.
-        text = (str(failure).strip() or type(failure).__name__).splitlines()[0]
-        raise UnprovenError(f"prune: {name} without the cut slices does not run ({text}); {mend}") from failure
+        said = first_line(failure)
+        raise UnprovenError(f"prune: {name} without the cut slices does not run ({said}); {mend}") from failure
     limit = tolerance(smaller)
     if not error <= limit:
         raise UnprovenError(
@@ -250,8 +251,7 @@ def tried(
     except LaconicError:
         raise
     except Exception as failure:  # The user's code, at sizes that it was not written for: it may raise anything.
-        text = str(failure).strip() or type(failure).__name__
-        return float("inf"), f"its own code does not run at the new sizes: {text.splitlines()[0]}"
+        return float("inf"), f"its own code does not run at the new sizes: {first_line(failure)}"
     finally:
         for module, training in modes.items():
             module.training = training

@@ -14,6 +14,7 @@ from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
 from laconic.graph import Costs, Graph, capture, costs
 from laconic.graph.blocks import Block, freed
+from laconic.graph.failure import first_line
 from laconic.graph.shortening import replacements, shorten, shortening_error
 from laconic.prune.agreement import agreement, tolerance
 from laconic.prune.cutting import Smaller
@@ -86,8 +87,7 @@ def _tried(
     except LaconicError:
         raise
     except Exception as failure:  # The user's code, with modules that it did not expect: it may raise anything.
-        text = str(failure).strip() or type(failure).__name__
-        return float("inf"), f"its own code does not run without these blocks: {text.splitlines()[0]}"
+        return float("inf"), f"its own code does not run without these blocks: {first_line(failure)}"
     finally:
         for module, training in modes.items():
             module.training = training
