@@ -167,5 +167,5 @@ def test_another_architecture_is_refused():
 def test_bad_input_is_named(wrong):
     with pytest.raises(UsageError, match=rf"gradually\.{next(iter(wrong))}: got"):
         gradually(network(), TASK, **wrong)
-    with pytest.raises(UsageError, match=r"gradually\.task: needs data"):
+    with pytest.raises(UsageError, match=r"gradually\.task: got 'Tensor'"):
         gradually(network(), X)

@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from laconic.core.errors import ModelError, UsageError, check_fraction, check_whole, invalid
+from laconic.core.errors import ModelError, check_fraction, check_whole, invalid
 from laconic.core.plan import Plan
 from laconic.core.target import Target
-from laconic.core.task import Task
+from laconic.core.task import Task, check_is_task
 from laconic.graph import capture, costs
 from laconic.graph.axes import Axes, Axis, axes
 from laconic.graph.example import example_inputs
@@ -109,8 +109,7 @@ def gradually(
         Pruned: 50.0% of the MACs, 51.7% of the parameters, the model's own class
           0.weight[0]: 8 -> 4
     """
-    if not isinstance(task, Task):
-        raise UsageError("gradually.task: needs data for each step; expected a Task. Pass laconic.Task(train=loader).")
+    check_is_task(task, "gradually")
     aims = list(_aims(ratio, steps, schedule))
     if compensate is not None and compensate not in get_args(Compensation):
         raise invalid("gradually.compensate", compensate, "'weights', 'statistics' or None")

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from laconic.core.errors import invalid
-from laconic.core.task import Task
+from laconic.core.task import Task, check_is_task
 from laconic.distill import DistillationLoss, Match, SoftLabels, SquaredError, pair_layers
 from laconic.distill.augment import Augmentation
 from laconic.train.augmented import augmented
@@ -96,10 +96,7 @@ def distill(
 
 
 def _check(task: object, augment: object, callbacks: object) -> None:
-    if not isinstance(task, Task):
-        raise invalid(
-            "distill.task", type(task).__name__, "a laconic.Task", "Write Task(train=loader, evaluate=other)."
-        )
+    check_is_task(task, "distill")
     for name, given in (("augment", augment), ("callbacks", callbacks)):
         if not isinstance(given, Sequence) or not all(map(callable, given)):
             raise invalid(f"distill.{name}", given, "a sequence of what is called", f"For one write {name}=[...].")
