@@ -280,6 +280,27 @@ def test_only_homogeneous_operators_are_passed(between, passes):
     assert (len(changed(model, x, CrossLayer())[0]) > 0) == passes
 
 
+def test_a_parameter_that_is_put_beside_scaled_values_is_scaled_with_them():
+    class Registers(Plain):
+        def __init__(self) -> None:
+            super().__init__(torch.relu)
+            self.register_parameter("beside", nn.Parameter(torch.randn(2, 4)))
+
+        def forward(self, x):
+            return self.last(torch.cat([self.beside, torch.relu(self.first(x))]))
+
+    plan, _ = changed(Registers().eval(), torch.randn(16, 3), CrossLayer())
+    assert "beside" in {edit.where for edit in plan}
+
+
+def test_masked_answers_are_no_reason_to_doubt_the_others():
+    masked = torch.tensor([True, False])
+    for endless in (-torch.inf, torch.finfo(torch.float32).min):
+        model = Plain(nn.Identity()).eval()
+        model.register_forward_hook(lambda _, args, answer, endless=endless: answer.masked_fill(masked, endless))
+        assert len(equalize(model, Task(evaluate=[torch.randn(16, 3)]))) == 3
+
+
 def test_a_channel_that_is_zero_stays_as_it_is():
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
     model[0].weight.data[1] = 0

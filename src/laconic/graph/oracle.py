@@ -16,6 +16,9 @@ from laconic.graph.axes.expression import fitted, kept_mask
 from laconic.graph.cutting import Masks, copy_of, replace_tensors, resize, shrink, touches
 from laconic.graph.operators import name_of
 
+ENDLESS = 1e30
+"""From here on a value stands for infinity, as the most negative number of float32 in masks does."""
+
 
 def cut_error(
     axes: Axes, keep: Mapping[Axis, Tensor], cut_model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -42,12 +45,20 @@ def cut_error(
 
 
 def largest_difference(got: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """Returns the largest difference, relative to the largest magnitude expected; inf where shapes differ."""
+    """Returns the largest difference, relative to the largest magnitude expected; inf where shapes differ.
+
+    Answers that stand for infinity, as where an attention or a class is masked, have to be the same, and are no measure
+    of the others.
+
+    Example:
+        >>> largest_difference([torch.tensor([1.5, -torch.inf])], [torch.tensor([2.0, -torch.inf])])
+        0.25
+    """
     if [t.shape for t in got] != [t.shape for t in expected]:
         return float("inf")
     pairs = [(a.double(), b.double()) for a, b in zip(got, expected, strict=True) if b.numel()]
-    scale = max((float(b.abs().max()) for _, b in pairs), default=0.0)
-    error = max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+    scale = max((float(torch.where(b.abs() < ENDLESS, b, 0).abs().max()) for _, b in pairs), default=0.0)
+    error = max((float((a - b).abs().masked_fill(a == b, 0).max()) for a, b in pairs), default=0.0)
     return error / scale if scale > 0 else error
 
 

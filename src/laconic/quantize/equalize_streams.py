@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
@@ -244,7 +245,7 @@ class StreamWalk:
         """Follows a turned value to one of its readers."""
         name, gain = name_of(reader), self.values[value]
         given = arguments(reader) if reader.op == "call_function" else {}
-        if name in SIZES or self._is_squared_length(reader):
+        if name in SIZES or (gain is None and self._is_squared_length(reader)):
             return
         if name in WEIGHTED and given[WEIGHTED[name][0]] is value:
             self._into_weight(reader, value, given)
@@ -274,7 +275,7 @@ class StreamWalk:
         if bias is not None:
             shift = self._name(bias, node)
             if gain is None or not _divisible(self.known.graph.tensors[shift], self.known.graph.tensors[gain]):
-                raise BlockedError(f"{described(node)}, whose shift has no gain")
+                raise BlockedError(f"{described(node)}, whose shift has no gain to speak of")
             self._ask(node, Turn(tensor=shift, gain=gain, role="shift"))
         self.keep_mean = self.keep_mean or name_of(node) == "layer_norm"
         self._need(node, gain, node)
@@ -323,4 +324,6 @@ class StreamWalk:
 
 
 def _divisible(shift: Tensor, gain: Tensor) -> bool:
-    return not bool(((gain == 0) & (shift != 0)).any())
+    """Whether a shift in units of its gain is of a size that leaves the normalised values their digits beside it."""
+    digits = max(torch.finfo(gain.dtype).eps, torch.finfo(torch.float32).eps)
+    return bool((shift.abs().double() <= gain.abs().double() * digits**-0.5).all())

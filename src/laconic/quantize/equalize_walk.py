@@ -115,6 +115,9 @@ class Walk:
     def _count(self, dims: tuple[Expr, ...]) -> int:
         return sum(atom is self.axis.atom for expr in dims for atom in atoms_in(expr))
 
+    def _counts(self, node: Node) -> bool:
+        return self._count(self._dims(node)) > 0
+
     def _parameter(self, node: Any) -> str | None:
         return self.known.graph.sources.get(node.name) if isinstance(node, Node) else None
 
@@ -130,7 +133,7 @@ class Walk:
         elif name == "mul":
             yield from self._makers_of_product(node, values)
         elif name == "cat":
-            yield from (value for value in values if self._count(self._dims(value)))
+            yield from filter(self._counts, values)
         elif name == ATTENTION:
             yield arguments(node)["value"]
         elif is_homogeneous(node):
@@ -139,10 +142,10 @@ class Walk:
             raise BlockedError(described(node))
 
     def _makers_of_product(self, node: Node, values: list[Node]) -> Iterator[Node]:
-        absorbed = any(self._parameter(n) and self._count(self._dims(n)) for n in node.all_input_nodes)
+        absorbed = any(self._parameter(n) and self._counts(n) for n in node.all_input_nodes)
         if absorbed or self.scaled.keys() & set(values):
             return
-        along = [value for value in values if self._count(self._dims(value))]
+        along = list(filter(self._counts, values))
         if len(along) != 1:
             raise BlockedError(described(node))
         yield along[0]
@@ -156,7 +159,7 @@ class Walk:
             self._at_channels(reader, value)
         elif name == "batch_norm" and not given["training"] and self._count(self._dims(value)[1:2]):
             return  # What it takes out, it takes out scaled.
-        elif reader.target is operator.getitem and not self._count(self._dims(reader)):
+        elif reader.target is operator.getitem and not self._counts(reader):
             return  # A part along other axes.
         elif name in ("add", "sub", "mul", "cat") or is_homogeneous(reader, value) or self._is_attended(reader, value):
             self._need(reader, reader)
@@ -191,8 +194,9 @@ class Walk:
             found = [(given["weight"], 1, 1, "weight", 0.0)]
         elif name == "mul" and made:
             found = self._of_factor(node)
-        elif name in ("add", "sub") and made:
-            found = [(n, self._dim_of(n, node), 1, "bias", 0.0) for n in node.all_input_nodes if self._parameter(n)]
+        elif name in ("add", "sub", "cat") and made:
+            held = [n for n in node.all_input_nodes if self._parameter(n) and (name != "cat" or self._counts(n))]
+            found = [(n, self._dim_of(n, node), 1, "bias", 0.0) for n in held]
         else:
             found = []
             if name == "div" and made and given["other"] in self.scaled:
@@ -224,7 +228,7 @@ class Walk:
         scaled = sum(operand in self.scaled for operand in node.args)
         if scaled > 1:
             raise BlockedError(described(node))
-        factors = [n for n in node.all_input_nodes if self._parameter(n) and self._count(self._dims(n))]
+        factors = [n for n in node.all_input_nodes if self._parameter(n) and self._counts(n)]
         return [] if scaled else [(n, self._dim_of(n, node), 1, "gain", 0.0) for n in factors[:1]]
 
     def _dim_of(self, node: Any, because: Node | None = None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from laconic.core.codings import Dense
 from laconic.core.edit import Recode
 from laconic.core.errors import ModelError
 from laconic.core.plan import Plan
+from laconic.core.projection import copied
 from laconic.core.task import Task
 from laconic.graph import Graph, capture
 from laconic.graph.axes.expression import LARGEST_REAL, Atom, Expr, Prod, Sum, atoms_in
@@ -285,7 +285,7 @@ def _prove(model: nn.Module, plan: Plan, args: tuple[Any, ...], kwargs: Mapping[
     device = tensors[0].device if tensors else torch.device("cpu")
     args, kwargs = pytree.tree_map_only(Tensor, lambda t: t.to(device), (args, dict(kwargs)))
     with torch.no_grad():
-        expected = _answers(copy.deepcopy(model), args, kwargs)
+        expected = _answers(copied(model), args, kwargs)
         error = largest_difference(_answers(apply(model, plan), args, kwargs), expected)
     eps = max((torch.finfo(t.dtype).eps for t in tensors), default=0.0)
     allowed = ROUNDINGS * max(eps, torch.finfo(torch.float32).eps) if eps < 1e-4 else 8 * eps
