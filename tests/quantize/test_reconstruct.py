@@ -1,3 +1,4 @@
+import copy
 from functools import cache
 
 import pytest
@@ -8,7 +9,7 @@ from torch.nn import functional
 from laconic.calibrate import calibrate, layers
 from laconic.core.activation_grids import ActivationGrid
 from laconic.core.apply import apply
-from laconic.core.codings import AffineGrid, Dense
+from laconic.core.codings import AffineGrid, Dense, Half
 from laconic.core.edit import Recode, RoundActivation
 from laconic.core.errors import UsageError
 from laconic.core.plan import Plan
@@ -68,8 +69,8 @@ TASK = Task(evaluate=list(points(256, 1000)[0].split(50)))
 UNSEEN = points(512, 2000)[0]
 
 
-def coded(model: nn.Module, technique: CompensatedRounding | RoundToNearest) -> Plan:
-    evidence = calibrate(model, TASK, gradients=False, activations=False)
+def coded(model: nn.Module, technique: CompensatedRounding | RoundToNearest, task: Task = TASK) -> Plan:
+    evidence = calibrate(model, task, gradients=False, activations=False)
     tensors = dict(model.named_parameters())
     return Plan.of(
         technique.edit(tensors[layer.parameter], layer, evidence.layers.get(layer.parameter)) for layer in layers(model)
@@ -183,6 +184,37 @@ def test_other_codings_and_tied_weights_stay_as_they_are_coded() -> None:
     dense = Recode("body.1.narrow.weight", Dense.of(torch.zeros(12, 24)))
     plan = Plan.of(dense if edit.where == dense.parameter else edit for edit in plan)
     assert BlockReconstruction(steps=5).improve(model, plan, TASK).edits[: len(plan)] == plan.edits
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_model_learns_in_single_precision_whatever_its_own_is(dtype: torch.dtype) -> None:
+    model = copy.deepcopy(trained()).to(dtype)
+    task = Task(evaluate=[batch.to(dtype) for batch in points(128, 1000)[0].split(64)])
+    found = BlockReconstruction(steps=40).improve(model, compensated(), task)
+    assert error(found, 2) < 0.9 * error(compensated(), 2)
+
+
+def test_a_norm_that_several_blocks_share_stays_as_it_is_for_all_of_them() -> None:
+    model = copy.deepcopy(trained())
+    model.body[1].norm = model.body[0].norm
+    found = BlockReconstruction(steps=20).improve(model, compensated(), TASK)
+    assert {edit.where for edit in found if "body.0" in edit.where and edit not in compensated().edits} == {
+        f"body.0.{name}" for name in ("wide.weight", "wide.bias", "narrow.weight", "narrow.bias")
+    }
+
+
+def test_a_vector_that_the_plan_codes_stays_coded() -> None:
+    half = Recode("body.0.norm.weight", Half.of(trained().body[0].norm.weight))
+    found = BlockReconstruction(steps=20).improve(trained(), compensated() + Plan.of([half]), TASK)
+    assert half in found.edits
+    assert len(found) > len(compensated()) + 1
+
+
+def test_what_all_samples_share_is_given_to_each_though_it_is_as_long_as_a_batch() -> None:
+    torch.manual_seed(0)
+    model, task = Stack().eval(), Task(evaluate=[torch.randn(12, 12) for _ in range(3)])
+    plan = coded(model, RoundToNearest(bits=2), task)
+    assert len(BlockReconstruction(steps=5, batch=4).improve(model, plan, task)) > len(plan)
 
 
 def test_a_block_that_learnt_nothing_that_holds_for_other_samples_stays_as_it_is_coded() -> None:

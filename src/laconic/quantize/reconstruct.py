@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from laconic.calibrate.untouched import untouched
 from laconic.core.apply import apply
 from laconic.core.coding import Coding
-from laconic.core.codings import AffineGrid
+from laconic.core.codings import AffineGrid, Dense
 from laconic.core.edit import Recode
 from laconic.core.errors import check_whole, invalid
 from laconic.core.plan import Plan
@@ -97,7 +97,7 @@ class BlockReconstruction:
             for side in (model, changed):
                 stack.enter_context(untouched(side, gradients=False, seed=self.seed))
             paths = _common(blocks(changed, task, batches[0], grids), model)
-            walk = _Walk(model, changed, grids, lesson)
+            walk = _Walk(model, changed, grids, _vectors(changed, plan), lesson)
             steps = Lockstep(walk.at)
             for side in (model, changed):
                 stack.enter_context(_stopping(side, paths, walk, steps))
@@ -116,6 +116,7 @@ class _Walk:
     original: nn.Module
     changed: nn.Module
     grids: Mapping[str, AffineGrid]
+    vectors: Collection[str]
     lesson: Lesson
     inputs: list[Batch] = field(default_factory=list)
     found: dict[str, Coding] = field(default_factory=dict)
@@ -138,10 +139,11 @@ class _Walk:
         block, old = self.changed.get_submodule(path), dict(self.original.get_submodule(path).named_parameters())
         here = len(path) + 1
         grids = {name[here:]: grid for name, grid in self.grids.items() if name.startswith(f"{path}.")}
-        samples = Samples(inputs=self.inputs, wanted=before)
+        free = [name[here:] for name in self.vectors if name.startswith(f"{path}.")]
+        samples = Samples.of(self.inputs, before)
         if not (samples.whole and grids.keys() <= old.keys()):
             return after
-        found = self.lesson.learn(block, grids, old, samples)
+        found = self.lesson.learn(block, grids, old, samples, free=free)
         for name, coding in found.items():
             block.get_parameter(name).copy_(coding.decode())
             self.found[f"{path}.{name}"] = coding
@@ -150,18 +152,29 @@ class _Walk:
 
 def _grids(changed: nn.Module, plan: Plan) -> dict[str, AffineGrid]:
     """Returns the integer grids that a plan leaves on weights with one owner."""
-    parameters = dict(changed.named_parameters(remove_duplicate=False))
-    owners = Counter(id(p) for p in parameters.values())
+    parameters = _owned(changed)
     last = {edit.parameter: edit.coding for edit in plan.recodes}
     return {
         name: coding
         for name, coding in last.items()
         if isinstance(coding, AffineGrid)
         and name in parameters
-        and owners[id(parameters[name])] == 1
         and parameters[name].shape == coding.shape
         and torch.equal(parameters[name].detach().cpu(), coding.decode().to(parameters[name].dtype))
     }
+
+
+def _vectors(changed: nn.Module, plan: Plan) -> list[str]:
+    """Returns the vectors with one owner that a plan stores as they are, if at all."""
+    coded = {edit.parameter for edit in plan.recodes if not isinstance(edit.coding, Dense)}
+    return [n for n, p in _owned(changed).items() if p.dim() == 1 and p.is_floating_point() and n not in coded]
+
+
+def _owned(model: nn.Module) -> dict[str, Tensor]:
+    """Returns the parameters that have one owner: what others read too is not learnt where one reads it."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    owners = Counter(id(p) for p in parameters.values())
+    return {name: p for name, p in parameters.items() if owners[id(p)] == 1}
 
 
 def _common(paths: list[str], model: nn.Module) -> list[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from laconic.core.coding import Coding
 from laconic.core.codings import AffineGrid, Dense
@@ -23,6 +23,7 @@ STRETCH = 0.1  # How far the sigmoid is stretched over both ends, so that it com
 WARM_UP = 0.2  # Share of the steps before weights are drawn to either code.
 STRENGTH = 3.0  # Of that draw, beside an error that is a share of the outputs' energy.
 SHARPNESS = (20.0, 2.0)  # Of that draw, from first to last: at first only those near the middle are left alone.
+TINY = torch.finfo(torch.float32).tiny
 FLOAT_RATE = 3e-3  # At which scales (in logarithms) and the floats beside them learn.
 
 
@@ -34,10 +35,20 @@ class Samples:
     Args:
         inputs: one `Batch` a batch.
         wanted: one tensor a batch, samples first.
+        common: which of the inputs, counted through, all samples share, though they may be as long as a batch.
     """
 
     inputs: Sequence[Batch]
     wanted: Sequence[Tensor]
+    common: frozenset[int]
+
+    @classmethod
+    def of(cls, inputs: Sequence[Batch], wanted: Sequence[Tensor]) -> Samples:
+        """Finds what is common: what is the same in all of several batches that differ, such as an attention's mask."""
+        leaves = [tree_leaves((batch.args, dict(batch.kwargs))) for batch in inputs]
+        tensors = [at for at, leaf in enumerate(leaves[0]) if isinstance(leaf, Tensor)] if len(inputs) > 1 else []
+        alike = [at for at in tensors if all(_same(each[at], leaves[0][at]) for each in leaves[1:])]
+        return cls(inputs=inputs, wanted=wanted, common=frozenset(alike if tensors[:1] != alike[:1] else ()))
 
     @property
     def whole(self) -> bool:
@@ -46,37 +57,37 @@ class Samples:
         return all(batch.inputs and batch.inputs[0].shape[:1] == wanted.shape[:1] != () for batch, wanted in pairs)
 
     def split(self) -> tuple[Samples, Samples]:
-        """Returns those to learn from, and those held back."""
+        """Returns those to learn from, and those held back; batches without any are left out."""
         learnt, held, count = [], [], 0
-        for batch, wanted in zip(self.inputs, self.wanted, strict=True):
+        for place, wanted in enumerate(self.wanted):
             back = (torch.arange(count, count + len(wanted)) + 1) % HELD_BACK == 0
-            learnt.append(_taken(batch, wanted, (~back).nonzero().flatten()))
-            held.append(_taken(batch, wanted, back.nonzero().flatten()))
+            learnt.append(self._taken(place, (~back).nonzero().flatten()))
+            held.append(self._taken(place, back.nonzero().flatten()))
             count += len(wanted)
-        return Samples.of(learnt), Samples.of(held)
-
-    @classmethod
-    def of(cls, pairs: Sequence[tuple[Batch, Tensor]]) -> Samples:
-        """Collects pairs that are not empty."""
-        full = [(batch, wanted) for batch, wanted in pairs if len(wanted)]
-        return cls(inputs=[batch for batch, _ in full], wanted=[wanted for _, wanted in full])
+        return self._of(learnt), self._of(held)
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
         """Returns some samples of one batch, none twice."""
         place = int(torch.randint(len(self.inputs), (), generator=generator))
+        return self._taken(place, torch.randperm(len(self.wanted[place]), generator=generator)[:count])
+
+    def _of(self, pairs: Sequence[tuple[Batch, Tensor]]) -> Samples:
+        full = [(batch, wanted) for batch, wanted in pairs if len(wanted)]
+        return replace(self, inputs=[batch for batch, _ in full], wanted=[wanted for _, wanted in full])
+
+    def _taken(self, place: int, index: Tensor) -> tuple[Batch, Tensor]:
         batch, wanted = self.inputs[place], self.wanted[place]
-        return _taken(batch, wanted, torch.randperm(len(wanted), generator=generator)[:count])
+        index = index.to(wanted.device)
+        leaves, structure = tree_flatten((batch.args, dict(batch.kwargs)))
+        for at, value in enumerate(leaves):
+            if isinstance(value, Tensor) and value.shape[:1] == wanted.shape[:1] and at not in self.common:
+                leaves[at] = value[index]
+        args, kwargs = tree_unflatten(leaves, structure)
+        return Batch(args=args, kwargs=kwargs), wanted[index]
 
 
-def _taken(batch: Batch, wanted: Tensor, index: Tensor) -> tuple[Batch, Tensor]:
-    size, index = len(wanted), index.to(wanted.device)
-
-    def take(value: object) -> object:
-        per_sample = isinstance(value, Tensor) and value.dim() > 0 and len(value) == size
-        return value[index] if isinstance(value, Tensor) and per_sample else value
-
-    args, kwargs = tree_map(take, (batch.args, dict(batch.kwargs)))
-    return Batch(args=args, kwargs=kwargs), wanted[index]
+def _same(one: object, other: Tensor) -> bool:
+    return isinstance(one, Tensor) and torch.equal(one, other)
 
 
 @final
@@ -97,15 +108,22 @@ class Lesson:
     seed: int
 
     def learn(
-        self, part: nn.Module, grids: Mapping[str, AffineGrid], weights: Mapping[str, Tensor], samples: Samples
+        self,
+        part: nn.Module,
+        grids: Mapping[str, AffineGrid],
+        weights: Mapping[str, Tensor],
+        samples: Samples,
+        *,
+        free: Collection[str],
     ) -> dict[str, Coding]:
         """Returns new codings of a part's weights and of its vectors (biases, normalisations), by name.
 
         Args:
-            part: answers as it is coded; left as it is.
+            part: answers as it is coded; left as it is. It learns in float32 and is judged in its own dtype.
             grids: how its weights are coded.
             weights: what they were before.
             samples: what it reads, and what it should answer.
+            free: which of its vectors may change.
 
         Returns:
             Nothing where what was learnt is no better on the samples held back.
@@ -114,7 +132,7 @@ class Lesson:
         if not (learnt.inputs and held.inputs):
             return {}
         rounded = {name: _LearntGrid(grid, weights[name]) for name, grid in grids.items()}
-        vectors = {n: p.detach().clone() for n, p in part.named_parameters() if n not in grids and _free(p)}
+        vectors = {name: part.get_parameter(name).detach().to(torch.float32, copy=True) for name in free}
         with torch.enable_grad():
             self._fit(part, rounded, vectors, learnt)
         found: dict[str, Coding] = {name: grid.coding() for name, grid in rounded.items()}
@@ -130,11 +148,13 @@ class Lesson:
         codes = [grid.logit for grid in rounded.values()]
         optimizer = torch.optim.Adam([{"params": codes, "lr": self.rate}, {"params": beside, "lr": FLOAT_RATE}])
         count = sum(logit.numel() for logit in codes)
+        fixed = _single({**dict(part.named_parameters()), **dict(part.named_buffers())})
         for step in range(self.steps):
             batch, wanted = samples.draw(self.batch, generator)
-            values = {name: grid.value() for name, grid in rounded.items()} | dict(vectors)
-            answer = functional_call(part, values, batch.args, dict(batch.kwargs))
-            error = functional.mse_loss(answer, wanted) / wanted.square().mean().clamp_min(1e-12)
+            values = fixed | {name: grid.value() for name, grid in rounded.items()} | dict(vectors)
+            answer = functional_call(part, values, *_single((batch.args, dict(batch.kwargs)))).float()
+            wanted = wanted.float()
+            error = functional.mse_loss(answer, wanted) / wanted.square().mean().clamp_min(TINY)
             optimizer.param_groups[1]["lr"] = FLOAT_RATE * _falling(step / self.steps)
             progress = (step / self.steps - WARM_UP) / (1 - WARM_UP)
             if progress >= 0:
@@ -196,8 +216,9 @@ def _error(part: nn.Module, values: Mapping[str, Tensor], samples: Samples) -> f
     )
 
 
-def _free(tensor: Tensor) -> bool:
-    return tensor.dim() == 1 and tensor.is_floating_point()
+def _single(tensors: Any) -> Any:
+    """Returns anything that holds tensors, numbers in it as float32: gradients in half precision are too coarse."""
+    return tree_map(lambda t: t.float() if isinstance(t, Tensor) and t.is_floating_point() else t, tensors)
 
 
 def _falling(progress: float) -> float:
