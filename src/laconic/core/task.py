@@ -178,6 +178,9 @@ class Task:
         call: calls the model on a `Batch`. Default: `call_model`.
         logits: finds the logits in the model's output. Default: `read_logits`.
         loss: `(logits, labels) -> scalar`. Default: cross-entropy, or squared error for a metric of regression.
+        dynamic: which sizes of the inputs may change from call to call, beside that of the batch, by the names that
+            `forward` has for the inputs: `{"ids": {1: "length"}, "mask": {1: "length"}}`. Dimensions of one name have
+            one size. None: those in which batches differ. `{}`: none, whatever batches do.
 
     Example:
         >>> batches = [(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))]
@@ -194,8 +197,10 @@ class Task:
     call: Callable[[nn.Module, Batch], Any] = call_model
     logits: Callable[[Any], Tensor] = read_logits
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    dynamic: Mapping[str, Mapping[int, str]] | None = None
 
     def __post_init__(self) -> None:
+        _check_dynamic(self.dynamic)
         for name in ("evaluate", "train", "calibrate"):
             loader = getattr(self, name)
             if isinstance(loader, Iterator) or not isinstance(loader, Iterable | None):
@@ -249,6 +254,24 @@ class Task:
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """Returns the model's logits for a batch, shape `[samples, ...]`."""
         return self.logits(self.call(model, batch))
+
+
+def _check_dynamic(dynamic: Any) -> None:
+    """Refuses what is no mapping of inputs to named dimensions behind the batch."""
+    if dynamic is None:
+        return
+    listed = list(dynamic.values()) if isinstance(dynamic, Mapping) else [None]
+    named = [dims for dims in listed if isinstance(dims, Mapping)]
+    places = [(dim, name) for dims in named for dim, name in dims.items()]
+    if len(named) < len(listed) or not all(type(d) is int and str(n).isidentifier() for d, n in places):
+        raise invalid(
+            "Task.dynamic",
+            dynamic,
+            "the names of sizes by input and dimension",
+            "For a length that changes write {'ids': {1: 'length'}}.",
+        )
+    if any(dim == 0 or name == "batch" for dim, name in places):
+        raise invalid("Task.dynamic", dynamic, "dimensions from 1 on", "Dimension 0 is the batch, and takes any size.")
 
 
 def check_is_task(task: Any, where: str) -> None:

@@ -18,6 +18,7 @@ from laconic.core.folders import replacing
 from laconic.core.plan import PLAN_FILE, TENSOR_FILE, Plan
 from laconic.core.state import WEIGHTS, load_state, save_state
 from laconic.export.onnxruntime import Session
+from laconic.export.onnxruntime.any_size import difference
 from laconic.prune.saved import DESCRIPTION, load_pruned
 
 Array = np.ndarray[Any, Any]
@@ -184,20 +185,13 @@ def verify(folder: str | Path) -> Verified:
     if not isinstance(tolerance, float):
         raise ArtifactError(f"{folder / MANIFEST}: has no tolerance for the test vectors. Copy the artifact again.")
     vectors = read_vectors(folder)
-    error = _difference(Session(folder / MODEL).run(vectors.inputs), vectors.output)
+    error = difference(Session(folder / MODEL).run(vectors.inputs), vectors.output)
     if not error <= tolerance:
         raise ArtifactError(
             f"{folder / MODEL}: its outputs differ from the stored ones by {error:.2%} of their range; at most "
             f"{tolerance:.2%} is expected. Another runtime version or processor may be the reason."
         )
     return Verified(files=len(FILES) + 1, samples=len(vectors.output), max_error=error, tolerance=tolerance)
-
-
-def _difference(found: Array, expected: Array) -> float:
-    """Largest difference as a share of the expected range; infinite between different shapes."""
-    if found.shape != expected.shape:
-        return float("inf")
-    return float(np.abs(found - expected).max() / max(float(np.ptp(expected)), 1e-12))
 
 
 def load_into(model: nn.Module, folder: str | Path) -> nn.Module:

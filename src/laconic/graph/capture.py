@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,17 @@ from laconic.core.remembered import forgetting
 from laconic.graph.failure import cannot_export, does_not_run
 from laconic.graph.quiet import quietly
 from laconic.graph.recurrent_shapes import recurrent_shapes
+from laconic.graph.sizes import Sizes
+from laconic.graph.symbols import (
+    Places,
+    at_least_two,
+    batch_symbols,
+    captured_batch,
+    dynamic_sizes,
+    places,
+    size_symbols,
+    tensors_in,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +44,9 @@ class Graph:
         sources: name of a placeholder node -> canonical full name of the parameter or buffer it stands for.
         batch_symbols: symbols that the batch size has in shapes; empty where the batch is fixed.
         batch_size: samples in the example inputs as captured.
+        sizes: of the inputs that change from call to call, whether this graph takes them as they come or not.
+        dynamic_sizes: number of an input -> dimension -> what its size is called in shapes, for those it takes so.
+        size_symbols: symbols of such sizes -> what they were when captured.
     """
 
     program: ExportedProgram
@@ -42,6 +56,9 @@ class Graph:
     sources: Mapping[str, str]
     batch_symbols: frozenset[Any]
     batch_size: int
+    sizes: Sizes = field(default_factory=dict)
+    dynamic_sizes: Mapping[int, Mapping[int, Any]] = field(default_factory=dict)
+    size_symbols: Mapping[Any, int] = field(default_factory=dict)
 
     @property
     def dynamic_batch(self) -> bool:
@@ -75,7 +92,12 @@ class Graph:
 
 
 def capture(
-    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None, *, dynamic_batch: bool = True
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_batch: bool = True,
+    sizes: Sizes | None = None,
 ) -> Graph:
     """Captures what the model computes in eval mode; the model is left as it was, whatever its mode.
 
@@ -85,6 +107,7 @@ def capture(
         kwargs: example named inputs.
         dynamic_batch: keep dimension 0 of all tensors that share the first one's batch size symbolic. Where the model
             does not allow that, the batch is fixed, and `Graph.dynamic_batch` says so.
+        sizes: keep these symbolic too, as far as the model allows; `Graph.dynamic_sizes` says which are.
 
     Raises:
         UsageError: it is no module written in Python.
@@ -97,8 +120,8 @@ def capture(
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise invalid("capture.model", type(model).__name__, "a torch.nn.Module that is written in Python")
     inputs = (tuple(args), dict(kwargs or {}))
-    with _eval_mode(model), forgetting(model), recurrent_shapes(), quietly():
-        program = _export(model, inputs, dynamic_batch)
+    with eval_mode(model), forgetting(model), recurrent_shapes(), quietly():
+        program = _export(model, inputs, dynamic_batch, sizes or {})
     program.graph.eliminate_dead_code()  # `weight[0].numel()` leaves a selection behind that nobody reads.
     program.graph_module.recompile()
     groups = _tensor_groups(model)
@@ -112,17 +135,23 @@ def capture(
         tensors=named,
         aliases={names[0]: names for names in groups.values()},
         sources={node: canonical.get(target, target) for node, target in stands_for.items()},
-        batch_symbols=_batch_symbols(program, _batch_leaves(inputs)),
-        batch_size=_captured_batch(program),
+        batch_symbols=(symbols := batch_symbols(program, inputs)),
+        batch_size=captured_batch(program),
+        sizes=sizes or {},
+        dynamic_sizes=dynamic_sizes(program, inputs, sizes or {}),
+        size_symbols=size_symbols(program, symbols),
     )
 
 
-def _export(model: nn.Module, inputs: tuple[Any, Any], dynamic_batch: bool) -> ExportedProgram:
+def _export(model: nn.Module, inputs: tuple[Any, Any], dynamic_batch: bool, sizes: Sizes) -> ExportedProgram:
     failures: list[Exception] = []
-    for dynamic in (True, False) if dynamic_batch else (False,):
+    wanted = [places(inputs, dynamic_batch, sizes), places(inputs, dynamic_batch, {}), {}]
+    for i, chosen in enumerate(wanted):
+        if chosen in wanted[:i]:
+            continue
         for strict in (False, True):
             try:
-                return _export_once(model, inputs, dynamic, strict)
+                return _export_once(model, inputs, chosen, strict)
             except Exception as failure:
                 failures.append(failure)
             if len(failures) == 1:
@@ -130,13 +159,14 @@ def _export(model: nn.Module, inputs: tuple[Any, Any], dynamic_batch: bool) -> E
     raise cannot_export(type(model).__name__, failures) from failures[0]
 
 
-def _export_once(model: nn.Module, inputs: tuple[Any, Any], dynamic: bool, strict: bool) -> ExportedProgram:
-    if not dynamic:
+def _export_once(model: nn.Module, inputs: tuple[Any, Any], chosen: Places, strict: bool) -> ExportedProgram:
+    if not chosen:
         return torch.export.export(model, *inputs, strict=strict)
-    args, kwargs = _at_least_two_samples(inputs)
+    args, kwargs = at_least_two(inputs, chosen)
     shapes = cast(Any, ShapesCollection)()  # torch's class carries no annotations
-    for leaf in _batch_leaves((args, kwargs)):
-        shapes[leaf] = {0: Dim.AUTO}
+    leaves = tensors_in((args, kwargs))
+    for i, dims in chosen.items():
+        shapes[leaves[i]] = dict.fromkeys(sorted(dims), Dim.AUTO)
     return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=strict)
 
 
@@ -156,41 +186,6 @@ def _register_dataclasses(output: Any) -> None:
             _register_dataclasses([getattr(leaf, field.name) for field in dataclasses.fields(leaf)])
 
 
-def _batch_leaves(inputs: Any) -> list[Tensor]:
-    tensors = [t for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor) and t.dim() > 0]
-    return [t for t in tensors if t.shape[0] == tensors[0].shape[0]]
-
-
-def _at_least_two_samples(inputs: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Repeats a single sample: `torch.export` treats a size of one as a constant."""
-    leaves = _batch_leaves(inputs)
-    if not leaves or leaves[0].shape[0] != 1:
-        return inputs
-    doubled: tuple[Any, Any] = pytree.tree_map_only(
-        Tensor, lambda t: torch.cat([t, t]) if any(t is leaf for leaf in leaves) else t, inputs
-    )
-    return doubled
-
-
-def _batch_symbols(program: ExportedProgram, batch_leaves: list[Tensor]) -> frozenset[Any]:
-    """Returns the symbols of the batch size, or none where one of the inputs could not be made dynamic."""
-    sizes: list[Any] = [value.shape[0] for value in _inputs(program) if value.dim() > 0]
-    symbolic = [size.node.expr for size in sizes if isinstance(size, torch.SymInt) and size.node.expr.is_Symbol]
-    return frozenset(symbolic) if len(symbolic) == len(batch_leaves) else frozenset()
-
-
-def _captured_batch(program: ExportedProgram) -> int:
-    leaves = _batch_leaves(program.example_inputs)
-    return int(leaves[0].shape[0]) if leaves else 1
-
-
-def _inputs(program: ExportedProgram) -> Iterator[Tensor]:
-    names = set(program.graph_signature.user_inputs)
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in names and isinstance(node.meta.get("val"), Tensor):
-            yield node.meta["val"]
-
-
 def _tensor_groups(model: nn.Module) -> dict[int, tuple[str, ...]]:
     """Returns identity of a parameter or buffer -> all its names, in the order of registration."""
     groups: dict[int, tuple[str, ...]] = {}
@@ -201,7 +196,8 @@ def _tensor_groups(model: nn.Module) -> dict[int, tuple[str, ...]]:
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Lets a model compute as it is captured: in eval mode, without gradients, caches and fused attention."""
     modes = {module: module.training for module in model.modules()}
     # What a Hugging Face model keeps for the next token is no tensor, and part of no answer.
     keeping = [c for c in map(_config, modes) if getattr(c, "use_cache", None) is True]

@@ -101,7 +101,7 @@ def _for_one_sample(graph: Graph, amount: Any, *, fixed: bool = False) -> int | 
     """Evaluates a size for a batch of one; `fixed` says that it does not grow with the batch; None if data decides."""
     if isinstance(amount, int):
         return amount if fixed or graph.dynamic_batch else amount // graph.batch_size
-    expression = amount.node.expr.subs(dict.fromkeys(graph.batch_symbols, 1))
+    expression = amount.node.expr.subs({**dict.fromkeys(graph.batch_symbols, 1), **graph.size_symbols})
     return int(expression) if expression.is_number else None
 
 

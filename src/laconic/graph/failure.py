@@ -66,21 +66,23 @@ def user_line(error: Exception) -> tuple[str, int] | None:
     """Returns file and line of the innermost frame that is neither PyTorch's nor ours, or None."""
     frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
     named = [(name, int(line)) for name, line in PLACE.findall(str(error))]
-    return next((place for place in [*reversed(named), *reversed(frames)] if _is_users(place[0])), None)
+    return next((place for place in [*reversed(named), *reversed(frames)] if is_users(place[0])), None)
 
 
-def _is_users(file: str) -> bool:
+def is_users(file: str) -> bool:
+    """Whether a file is neither PyTorch's, Python's nor ours."""
     if file.startswith(PYTHON_FOLDER) and "site-packages" not in file:
         return False
     return not file.startswith((TORCH_FOLDER, OWN_FOLDER, "<")) and "importlib" not in file
 
 
 def _at(error: Exception) -> str:
-    place = user_line(error)
-    if place is None:
-        return ""
-    file, line = place
-    return f" at {file}:{line} `{linecache.getline(file, line).strip()}`"
+    return at(user_line(error))
+
+
+def at(place: tuple[str, int] | None) -> str:
+    """Returns how a message says where something is, with the line itself; nothing where that is not known."""
+    return "" if place is None else f" at {place[0]}:{place[1]} `{linecache.getline(*place).strip()}`"
 
 
 def _cause(error: Exception) -> tuple[str, str]:

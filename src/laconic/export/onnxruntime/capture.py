@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -18,12 +18,14 @@ from laconic.core import rounding  # noqa: F401 - registers torch.ops.laconic.ro
 from laconic.core.errors import ExportError, ModelError
 from laconic.core.task import Batch, Task
 from laconic.export.onnxruntime.builder import Array
-from laconic.graph import capture
+from laconic.graph import Graph, capture
 from laconic.graph.quiet import quietly
 from laconic.graph.recurrent_shapes import recurrent_shapes
+from laconic.graph.sizes import Sizes, input_names
 
 OPSET = 21
 PREFIX = "model."
+SYMBOL = re.compile(r"[A-Za-z_]\w*")
 op: Any = opset21  # its annotations are for bodies of onnxscript functions
 
 
@@ -34,19 +36,24 @@ class Captured:
     Args:
         model: inputs in the order of `Batch.inputs`, one output, initializers named like the parameters.
         dynamic_batch: whether it accepts any batch size.
+        sizes: those that may change from call to call.
+        largest: name of such a size -> the most that it may be, where there is a limit.
     """
 
     model: ir.Model
     dynamic_batch: bool
+    sizes: Sizes
+    largest: Mapping[str, int]
 
 
-def to_onnx(model: nn.Module, batch: Batch, task: Task) -> Captured:
+def to_onnx(model: nn.Module, batch: Batch, task: Task, sizes: Sizes | None = None) -> Captured:
     """Captures a model's logits as an ONNX graph.
 
     Args:
         model: any module; rounded activations become QuantizeLinear and DequantizeLinear.
         batch: an example.
         task: how to call the model and where its logits are.
+        sizes: that may change from call to call, as far as the model allows.
 
     Raises:
         ModelError: the model fails on the batch, or cannot be captured.
@@ -54,9 +61,9 @@ def to_onnx(model: nn.Module, batch: Batch, task: Task) -> Captured:
     """
     name = type(model).__name__
     try:
-        graph = capture(_Logits(model, batch, task), batch.inputs)
+        graph = _captured(Logits(model, batch, task), batch, sizes or {})
     except ModelError as error:
-        raise ModelError(str(error).replace(_Logits.__name__, name)) from error
+        raise ModelError(str(error).replace(Logits.__name__, name)) from error
     try:
         with torch.no_grad(), recurrent_shapes(), quietly():
             exported = torch.onnx.export(
@@ -77,12 +84,44 @@ def to_onnx(model: nn.Module, batch: Batch, task: Task) -> Captured:
         ) from error
     assert exported is not None
     found = exported.model
-    _name(found, _input_names(model, batch))
+    _name(found, input_names(model, batch), _size_names(graph))
     _strip(found)
-    return Captured(model=found, dynamic_batch=graph.dynamic_batch)
+    return Captured(
+        model=found,
+        dynamic_batch=graph.dynamic_batch,
+        sizes=graph.sizes,
+        largest=_largest(graph),
+    )
 
 
-class _Logits(nn.Module):
+def _captured(model: nn.Module, batch: Batch, sizes: Sizes) -> Graph:
+    """Captures once more where some sizes are constants after all, so that they are plain numbers everywhere."""
+    graph = capture(model, batch.inputs, sizes=sizes)
+    left = {i: {dim: sizes[i][dim] for dim in dims} for i, dims in graph.dynamic_sizes.items()}
+    return graph if left == sizes else capture(model, batch.inputs, sizes=left)
+
+
+def _size_names(graph: Graph) -> dict[str, str]:
+    """Returns symbol -> what a user calls the size."""
+    found = {str(symbol): "batch" for symbol in graph.batch_symbols}
+    for i, dims in graph.dynamic_sizes.items():
+        for dim, expression in dims.items():
+            found.setdefault(str(expression), graph.sizes[i][dim])
+    return found
+
+
+def _largest(graph: Graph) -> dict[str, int]:
+    """Returns the limits that the model itself sets, as a table with one row a position does."""
+    found: dict[str, int] = {}
+    for i, dims in graph.dynamic_sizes.items():
+        for dim, expression in dims.items():
+            known = graph.program.range_constraints.get(expression)
+            if known is not None and known.upper.is_Integer:
+                found[graph.sizes[i][dim]] = int(known.upper)
+    return found
+
+
+class Logits(nn.Module):
     """The model as a function from the batch's tensors to the logits."""
 
     def __init__(self, model: nn.Module, batch: Batch, task: Task) -> None:
@@ -141,17 +180,8 @@ def _constant(array: Array) -> Any:
     return op.Constant(value=ir.tensor(array))
 
 
-def _input_names(model: nn.Module, batch: Batch) -> list[str]:
-    """Returns the names under which the user knows the input tensors."""
-    positional = [
-        p.name for p in inspect.signature(model.forward).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD
-    ]
-    positional += [f"input_{i}" for i in range(len(positional), len(batch.args))]
-    named = [*zip(positional, batch.args, strict=False), *batch.kwargs.items()]
-    return [name for name, value in named if isinstance(value, Tensor)]
-
-
-def _name(model: ir.Model, input_names: list[str]) -> None:
+def _name(model: ir.Model, input_names: list[str], sizes: Mapping[str, str]) -> None:
+    """Calls inputs, output and sizes what a user calls them."""
     graph = model.graph
     for value in list(graph.initializers.values()):
         if value.name is not None:
@@ -165,15 +195,14 @@ def _name(model: ir.Model, input_names: list[str]) -> None:
         value.name = f"{name}_input" if name in graph.initializers else name
     if "logits" not in {*graph.initializers, *input_names}:
         graph.outputs[0].name = "logits"
-    _name_batch(graph)
+    for shown in (*graph.inputs, *graph.outputs):
+        if shown.shape is not None:
+            shown.shape = ir.Shape([d if isinstance(d, int) else _said(str(d.value), sizes) for d in shown.shape])
 
 
-def _name_batch(graph: ir.Graph) -> None:
-    """Calls the batch dimension `batch` wherever a user sees it."""
-    symbols = {d for v in graph.inputs if v.shape is not None for d in v.shape[:1] if not isinstance(d, int)}
-    for value in (*graph.inputs, *graph.outputs):
-        if value.shape is not None:
-            value.shape = ir.Shape(["batch" if d in symbols else d for d in value.shape])
+def _said(size: str, names: Mapping[str, str]) -> str:
+    """Returns a size, or an expression of sizes, by the names that they have for a user."""
+    return SYMBOL.sub(lambda found: names.get(found.group(), found.group()), size)
 
 
 def _strip(model: ir.Model) -> None:

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
 from laconic.core.codings import Coding, Dense, LowRankSum, Sparse
+from laconic.core.edit import RoundActivation
 from laconic.core.errors import ExportError
 from laconic.core.files import write_bytes
 from laconic.core.packing import unzipped
 from laconic.core.plan import Plan
 from laconic.core.task import Batch, Task
-from laconic.export.onnxruntime.capture import to_onnx
+from laconic.export.onnxruntime.any_size import constants, unlike
+from laconic.export.onnxruntime.capture import Captured, to_onnx
 from laconic.export.onnxruntime.guard import guard
 from laconic.export.onnxruntime.kernels import INTEGER, kernels
 from laconic.export.onnxruntime.marks import mark, optimise
 from laconic.export.onnxruntime.places import Place, looked_up, obstacle, places, refusal
 from laconic.export.onnxruntime.weights import Packed, write_weights
+from laconic.graph.sizes import Sizes, names_in, sizes_of
 
 _LARGEST_FILE = 2**31 - 1
 
@@ -35,6 +39,9 @@ class Exported:
         size_bytes: its size.
         input_names: in the order of `Batch.inputs`.
         dynamic_batch: whether it takes any batch size; otherwise only that of the example.
+        dynamic: input -> dimension -> name of its size, where it takes others than the example's too.
+        largest: name of such a size -> the most that it may be, where there is a limit.
+        fixed: name of a size that ought to be so -> why it is that of the example for ever.
         kernels: parameter -> the operators that multiply with it in ONNX Runtime's own graph, e.g. `QLinearConv`.
         integer: parameters that only integer kernels multiply with.
         left_float: parameter -> why a layer with an integer weight and a rounded input is still computed in float.
@@ -45,6 +52,9 @@ class Exported:
     size_bytes: int
     input_names: tuple[str, ...]
     dynamic_batch: bool
+    dynamic: Mapping[str, Mapping[int, str]]
+    largest: Mapping[str, int]
+    fixed: Mapping[str, str]
     kernels: Mapping[str, str]
     left_float: Mapping[str, str]
     left_whole: Mapping[str, str]
@@ -66,6 +76,10 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
     it is left out, and the others come with how many of it lie before each. Rows of embeddings are decoded when they
     are used.
 
+    Sizes of the inputs that change from call to call, as `Task.dynamic` or the batches say, the file takes as they
+    come: checked by answers at half and at twice the example's. Where that cannot be, they are those of the example,
+    and `Exported.fixed` says why.
+
     Args:
         network: the model under the plan, `apply(model, plan)`, in any mode; left untouched.
         plan: what was done to it; says which of its weights have integer codes.
@@ -78,23 +92,58 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
         ExportError: it cannot be said in ONNX, or the runtime refuses it.
         ArtifactError: the file cannot be written.
     """
-    captured = to_onnx(network, batch, task)
+    wanted = sizes_of(network, task, batch)
+    made = _made(network, plan, task, batch, wanted)
+    fixed = constants(network, task, batch, wanted, made.captured.sizes)
+    rounded = any(isinstance(edit, RoundActivation) for edit in plan)
+    if made.captured.sizes:
+        why = unlike(network, task, batch, made.captured.sizes, serialised(made.model), rounded=rounded)
+        if why:
+            fixed |= dict.fromkeys(names_in(made.captured.sizes), why)
+            made = _made(network, plan, task, batch, {})
+    content = serialised(made.model)
+    write_bytes(Path(path), content)
+    names = tuple(str(value.name) for value in made.model.graph.inputs)
+    return Exported(
+        path=Path(path),
+        size_bytes=len(content),
+        input_names=names,
+        dynamic_batch=made.captured.dynamic_batch,
+        dynamic={names[i]: dims for i, dims in made.captured.sizes.items()},
+        largest=made.captured.largest,
+        fixed=fixed,
+        kernels=made.kernels,
+        left_float=made.left_float,
+        left_whole=made.left_whole,
+    )
+
+
+class _Made(NamedTuple):
+    """A whole model for the runtime; see `Exported` for what is not said here.
+
+    Args:
+        model: with its weights as they will be in the file.
+        captured: what it was made of.
+        kernels: of each parameter.
+        left_float: why not on integers.
+        left_whole: why not as codes.
+    """
+
+    model: ir.Model
+    captured: Captured
+    kernels: Mapping[str, str]
+    left_float: Mapping[str, str]
+    left_whole: Mapping[str, str]
+
+
+def _made(network: nn.Module, plan: Plan, task: Task, batch: Batch, sizes: Sizes) -> _Made:
+    captured = to_onnx(network, batch, task, sizes)
     whole = captured.model
     grids, left_whole = _packed(network, plan)
     mark(whole, _holders(whole, network, grids))
     optimise(whole)
     found, ran, left_float = written(whole, grids)
-    content = serialised(found)
-    write_bytes(Path(path), content)
-    return Exported(
-        path=Path(path),
-        size_bytes=len(content),
-        input_names=tuple(str(value.name) for value in found.graph.inputs),
-        dynamic_batch=captured.dynamic_batch,
-        kernels=ran,
-        left_float=left_float,
-        left_whole=left_whole,
-    )
+    return _Made(found, captured, ran, left_float, left_whole)
 
 
 def _packed(network: nn.Module, plan: Plan) -> tuple[dict[str, Packed], dict[str, str]]:
