@@ -21,11 +21,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 import laconic
 import manner
-from laconic.core.task import Batch
+import mnist
 from laconic.distill import SoftLabels
 from laconic.train import (
     SGD,
@@ -41,30 +40,9 @@ from laconic.train import (
 
 TEACHER_EPOCHS, PLAIN_EPOCHS, EPOCHS, MOVED_EPOCHS, BATCH = 90, 30, 60, 150, 256
 TEACHER_RATE, RATE, DROPOUT = 0.2, 0.3, 0.25
-TEMPERATURE, TEMPERATURE_OF_TWO, NORM, SHIFT = 20.0, 8.0, 3.5, 2
-THREE, ALL = 3, tuple(range(10))
-
-
-def mnist(keep: tuple[int, ...] = ALL, held_back: int = 0) -> laconic.Task:
-    """Returns the data, pixels from 0 to 1, with these digits alone in the training images.
-
-    With some training images held back, these take the place of the test images.
-    """
-    read = manner.shared_data()
-    images, labels = (torch.from_numpy(part.copy()) for part in read.mnist("train"))
-    chosen = torch.isin(labels.long(), torch.tensor(keep))
-    chosen[len(labels) - held_back :] = False
-    tested = [part[len(labels) - held_back :] for part in (images, labels)]
-    if not held_back:
-        tested = [torch.from_numpy(part.copy()) for part in read.mnist("test")]
-
-    def loader(images: Tensor, labels: Tensor, *, shuffle: bool) -> DataLoader[Any]:
-        data = TensorDataset(images[:, None].float() / 255, labels.long())
-        order = RandomSampler(data) if shuffle else SequentialSampler(data)
-        return DataLoader(data, sampler=BatchSampler(order, BATCH, drop_last=False), batch_size=None)
-
-    known = loader(images[chosen], labels[chosen], shuffle=True)
-    return laconic.Task(train=known, evaluate=loader(*tested, shuffle=False))
+TEMPERATURE, TEMPERATURE_OF_TWO, NORM = 20.0, 8.0, 3.5
+THREE = 3
+JITTER = mnist.moved(2)
 
 
 class Dropout(nn.Module):
@@ -89,17 +67,6 @@ def network(width: int, seed: int, dropout: float = 0.0) -> nn.Module:
         for place in (5, 3):
             layers.insert(place, Dropout(dropout))
     return nn.Sequential(*layers)
-
-
-def jitter(batch: Batch) -> Batch:
-    """Moves each image by up to two pixels; what leaves is gone."""
-    (images,) = batch.args
-    padded = nn.functional.pad(images, [SHIFT] * 4)
-    moves = torch.randint(2 * SHIFT + 1, (len(images), 2))
-    rows = (moves[:, :1] + torch.arange(28))[:, :, None]
-    columns = (moves[:, 1:] + torch.arange(28))[:, None, :]
-    samples = torch.arange(len(images))[:, None, None]
-    return replace(batch, args=(padded[samples, 0, rows, columns][:, None],))
 
 
 def limited(objective: Objective) -> Objective:
@@ -133,7 +100,7 @@ class Runs:
         return train(model, task, training, objective=objective, work=self.folder / f"{name} {self.seed}").model
 
     def teacher(self, task: laconic.Task) -> nn.Module:
-        objective = limited(augmented(supervised(task), jitter))
+        objective = limited(augmented(supervised(task), JITTER))
         return self.trained("teacher", network(1200, self.seed, dropout=DROPOUT), task, objective, TEACHER_EPOCHS)
 
     def student(self, task: laconic.Task) -> nn.Module:
@@ -147,15 +114,15 @@ class Runs:
 
     def moved(self, teacher: nn.Module, task: laconic.Task) -> nn.Module:
         """Returns a student that hears the teacher's answers to moved images too, as the paper's does not."""
-        objective = augmented(distillation(teacher, task, SoftLabels(temperature=TEMPERATURE)), jitter)
+        objective = augmented(distillation(teacher, task, SoftLabels(temperature=TEMPERATURE)), JITTER)
         return self.trained("moved", network(800, self.seed), task, objective, MOVED_EPOCHS)
 
     def without(self, name: str, teacher: nn.Module, keep: tuple[int, ...], temperature: float) -> Tensor:
         """Returns the corrected test logits of a student that has seen only some digits."""
-        task = mnist(keep)
+        task = mnist.task(BATCH, keep)
         student = self.distilled(name, teacher, task, temperature)
         # How often a class occurs is known from the training labels, those of the left-out digits included.
-        seen, labels = answers(student, mnist(), "train")
+        seen, labels = answers(student, mnist.task(BATCH), "train")
         corrected = (THREE,) if len(keep) == 9 else keep
         return answers(student, task)[0] + levelled(seen, labels, corrected)
 
@@ -192,7 +159,7 @@ def main() -> None:
     folder = manner.work_folder()
     given = manner.options(__doc__ or "", ["plain", "distilled", "moved", "no3", "only78"], seeds=3)
     torch.set_num_threads(1)
-    task = mnist()
+    task = mnist.task(BATCH)
     labels = answers(network(1, 0), task)[1]
     names = ("teacher", "plain", "distilled", "moved", "no3", "on_3", "only78")
     found: dict[str, list[Any]] = {name: [] for name in names}
