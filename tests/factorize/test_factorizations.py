@@ -198,6 +198,15 @@ def test_a_kernel_of_known_rank_is_found_exactly() -> None:
     assert next(x.error for x in canonical.levels if x.rank == (2,)) < 1e-6
 
 
+def test_a_kernel_that_is_a_sum_of_fewer_terms_is_taken_apart_all_the_same() -> None:
+    """With more terms than the kernel has, the equations for one factor can be singular."""
+    torch.manual_seed(2)
+    module = nn.Conv2d(6, 9, (5, 1))
+    module.weight.data = module.weight.data[:1].repeat(9, 1, 1, 1)
+    found = CanonicalPolyadic().decompose(module, layer_of(module))
+    assert found is not None and min(level.error for level in found.levels) < 1e-6
+
+
 def test_directions_are_those_of_each_group_alone() -> None:
     module, _ = MODULES["grouped"]
     evidence = evidence_of(layer_of(module))

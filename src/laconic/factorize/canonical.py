@@ -47,13 +47,19 @@ class CanonicalPolyadic(Factorization):
         evidence = checked(module, layer, evidence)
         most = (kernel.size - 1) // sum(kernel.shape)
         ranks = sorted({int(r) for r in np.geomspace(1, most, self.levels)}) if most else []
-        return Chains(module, layer, evidence, [self._factored(module, kernel, rank) for rank in ranks])
+        found = (self._factored(module, kernel, rank) for rank in ranks)
+        return Chains(module, layer, evidence, [one for one in found if one is not None])
 
-    def _factored(self, module: Module, kernel: Array, rank: int) -> Factored:
+    def _factored(self, module: Module, kernel: Array, rank: int) -> Factored | None:
+        """Returns terms of some number; None where the kernel is a sum of fewer, and no others can be told apart."""
         from tensorly.decomposition import parafac  # type: ignore[import-untyped]  # Half a second to import.
 
         assert not isinstance(module, torch.nn.Linear)
-        found = parafac(kernel, rank=rank, n_iter_max=self.iterations, init="random", tol=1e-6, random_state=self.seed)
+        settings = {"n_iter_max": self.iterations, "init": "random", "tol": 1e-6, "random_state": self.seed}
+        try:
+            found = parafac(kernel, rank=rank, **settings)
+        except np.linalg.LinAlgError:
+            return None
         out, into, *spatial = found.factors
         scaled = out * found.weights
         dims = len(spatial)
