@@ -21,7 +21,8 @@ def options(description: str, rows: Sequence[str], *, seeds: int, writes: bool =
     parser = argparse.ArgumentParser(description=description)
     if writes:
         parser.add_argument("--write", action="store_true", help="keep each row among the results once it is there")
-    parser.add_argument("--only", action="append", choices=rows, help="run this row alone; may be given several times")
+    said = "run this row alone; may be given several times (a wrong one lists all)"
+    parser.add_argument("--only", action="append", choices=rows, metavar="ROW", help=said)
     parser.add_argument("--seeds", type=int, default=seeds, help=f"how many seeds, from 0 (default {seeds})")
     given = parser.parse_args()
     given.rows, given.seeds = given.only or list(rows), range(given.seeds)
