@@ -5,7 +5,7 @@ from torch import nn
 
 from laconic.core.errors import DataError, ModelError, UsageError
 from laconic.core.task import Batch, Task
-from laconic.measure import Answer, TorchRunner, answers
+from laconic.measure import Answer, Kept, TorchRunner, answers
 from laconic.measure.answers import pairs
 
 
@@ -34,6 +34,16 @@ def test_every_batch_is_answered_in_order():
     for answer, (x, y) in zip(found, data, strict=True):
         torch.testing.assert_close(answer.logits, model(x))
         assert torch.equal(answer.labels, y)
+
+
+@pytest.mark.parametrize(("most_bytes", "times"), [(2**20, 1), (100, 2)])
+def test_answers_that_fit_in_memory_are_computed_once_for_all_readers(most_bytes, times):
+    task, asked = Task(evaluate=batches()), []
+    runner = Scripted(lambda inputs: asked.append(1) or inputs[0])
+    kept = Kept(lambda: answers(runner, task), most_bytes=most_bytes)
+    first, second = ([answer.logits for answer in kept] for _ in range(2))
+    assert len(asked) == 3 * times
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 def test_a_limit_cuts_the_last_batch():

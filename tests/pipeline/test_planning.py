@@ -17,6 +17,7 @@ from laconic.graph import capture
 from laconic.pipeline import planning
 from laconic.pipeline.bases import Bases
 from laconic.pipeline.job import Job
+from laconic.pipeline.reading import Reading
 from laconic.pipeline.routes import Wanted
 from laconic.quantize import RoundToNearest
 from laconic.select import Offer, PriceList, allocate, price
@@ -71,7 +72,7 @@ def made():
     )
     graph = capture(model, job.example().args)
     with patch("laconic.pipeline.bases.FOR_ONNX", TECHNIQUES), patch("laconic.pipeline.planning.GRIDS", TECHNIQUES):
-        yield Bases(job=job, graph=graph, evidence=calibrate(model, job.task))
+        yield Bases(job=job, graph=graph, evidence=calibrate(model, job.task), reading=Reading(calibration=job.samples))
 
 
 @pytest.mark.parametrize("activations", [False, True])
@@ -98,7 +99,13 @@ def test_a_limit_of_memory_is_kept_to_where_bytes_are_shared_out(made):
     )
     base, bytes_ = made.at(1.0), 30_000.0
     thin = price(made.job.model, made.job.task, techniques=(*TECHNIQUES, ActivationAwareSVD()), measure=0)
-    limited = Bases(job=made.job, graph=made.graph, evidence=made.evidence, wanted=replace(wanted, memory=140_000))
+    limited = Bases(
+        job=made.job,
+        graph=made.graph,
+        evidence=made.evidence,
+        reading=made.reading,
+        wanted=replace(wanted, memory=140_000),
+    )
     held = planning.Held.of(limited, base, thin, activations=False)
     free, kept = planning.in_limit(thin, bytes_, 0)[0], planning.in_limit(thin, bytes_, 0, held)[0]
     assert held.taken.of(thin, free) > held.limit >= held.taken.of(thin, kept)

@@ -1,5 +1,6 @@
 """The ways to a budget on a small network, with few techniques, for speed."""
 
+import math
 from dataclasses import replace
 from unittest.mock import Mock, patch
 
@@ -14,12 +15,13 @@ from laconic.core.edit import Cut, RoundActivation, Swap
 from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.graph import capture
-from laconic.pipeline.bases import Bases
-from laconic.pipeline.explore import explore
+from laconic.pipeline.bases import Base, Bases
+from laconic.pipeline.explore import _uniform, explore
 from laconic.pipeline.job import Job
 from laconic.pipeline.ledger import Ledger
 from laconic.pipeline.planning import planned
 from laconic.pipeline.proposal import Proposal
+from laconic.pipeline.reading import Reading
 from laconic.pipeline.routes import Wanted, needs_prices
 from laconic.quantize import RoundToNearest
 from laconic.select.menu import SPARSE_GRIDS
@@ -59,7 +61,7 @@ def bases(**budget):
     example = job.example()
     graph = capture(job.model, example.args, example.kwargs)
     evidence = calibrate(job.model, job.task, gradients=needs_prices(job.budget))
-    return Bases(job=job, graph=graph, evidence=evidence)
+    return Bases(job=job, graph=graph, evidence=evidence, reading=Reading(calibration=job.samples))
 
 
 def explored(**budget):
@@ -79,6 +81,21 @@ def test_a_small_size_is_shared_out_and_channels_are_cut_where_that_helps():
     mixed = [route for route in routes if route.proposal.size is not None and route.nats is not None]
     assert mixed and all(route.size_bytes <= 0.2 * FILE for route in mixed)
     assert {route.proposal.keep for route in routes} > {1.0}
+
+
+def test_eight_bits_that_cannot_fit_are_not_made_for_smaller_networks():
+    with patch("laconic.pipeline.explore._uniform", side_effect=_uniform) as made:
+        routes = explored(size=0.3)[1]
+    wider = [route for route in routes if route.proposal.keep == 0.75 and route.nats is not None]
+    assert {route.proposal.size for route in wider} == {0.3}
+    assert 0.75 not in {call.args[3].keep for call in made.call_args_list}
+
+
+def test_of_smaller_networks_only_the_best_stays_in_memory():
+    made, routes = explored(size=0.2)
+    best = min((route for route in routes if route.size_bytes <= 0.2 * FILE), key=lambda route: route.nats or math.inf)
+    held = {place for place, base in made._made.items() if isinstance(base, Base)}
+    assert held == {(1.0, "channels"), (best.proposal.keep, best.proposal.cut)} and best.proposal.keep < 1
 
 
 def test_a_size_that_no_technique_reaches_says_what_the_least_is():
@@ -118,7 +135,7 @@ def test_times_are_predicted_only_where_time_is_limited():
     assert all(route.time is None for route in explored(macs=0.9)[1])
 
 
-@pytest.mark.parametrize(("size", "offered"), [(1 / 13, True), (1 / 10, False)])
+@pytest.mark.parametrize(("size", "offered"), [(1 / 17, True), (1 / 10, False)])
 def test_masked_grids_are_priced_where_few_bytes_are_wanted(size, offered):
     made = bases(size=size)
     assert (set(SPARSE_GRIDS) <= set(made.at(1.0).techniques)) == offered
@@ -196,7 +213,7 @@ def residual(**budget):
     model[4].weight.data *= 10
     job = replace(made.job, model=model)
     graph = capture(model, job.example().args)
-    return Bases(job=job, graph=graph, evidence=calibrate(model, job.task))
+    return Bases(job=job, graph=graph, evidence=calibrate(model, job.task), reading=Reading(calibration=job.samples))
 
 
 def test_blocks_that_do_next_to_nothing_are_a_way_of_their_own():
@@ -221,7 +238,7 @@ def test_what_costs_more_before_a_weight_is_coded_is_turned_down_with_its_price(
     routes = explore(made, Wanted.of(made.job.budget, size_bytes=4 * FILE, macs=made.at(1.0).macs))
     turned_down = [route for route in routes if route.proposal.cut == "blocks"]
     assert turned_down and all(route.nats is None for route in turned_down)
-    assert turned_down[0].why.startswith("cutting blocks alone costs ") and made.nats(0.5) < 1
+    assert turned_down[0].why.startswith("cutting blocks alone costs ") and made.at(0.5).nats < 1
 
 
 def test_a_proposal_comes_back_from_its_values_and_is_named_after_what_goes():

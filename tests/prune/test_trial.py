@@ -1,7 +1,10 @@
+from unittest.mock import patch
+
 import pytest
 import torch
 from torch import nn
 
+from laconic.core.errors import ModelError
 from laconic.core.task import Task
 from laconic.prune import Compensated, Magnitude, prune
 
@@ -56,3 +59,13 @@ def test_nothing_is_tried_where_the_user_chose():
     for choice in ({"importance": Compensated()}, {"scope": "global"}):
         assert not any(note.startswith("ranked") for note in prune(model, task, ratio=0.6, **choice).notes)
     assert not any(note.startswith("ranked") for note in prune(model, X, ratio=0.6).notes)
+
+
+def test_a_cut_that_costs_more_than_is_allowed_ends_with_the_trial():
+    model, task = network(3), Task(evaluate=list(X.split(32)))
+    prune(model, task, ratio=0.6, most=10.0)
+    with (
+        patch("laconic.prune.narrowing.refit", side_effect=AssertionError),
+        pytest.raises(ModelError, match=r"cutting 60% costs about .* nats"),
+    ):
+        prune(model, task, ratio=0.6, most=1e-6)

@@ -45,12 +45,18 @@ def _product(rows: Tensor) -> Tensor:
     if size > FULL:
         return rows.double().square().sum(1)
     rows = rows.double() if size <= EXACT else rows.float()
-    return rows.mT @ rows if size < WIDE else _symmetric(rows)
+    return gram(rows)
 
 
-def _symmetric(rows: Tensor) -> Tensor:
-    """Returns `rows^T rows` from what is on and above its diagonal, part by part."""
+def gram(rows: Tensor) -> Tensor:
+    """Returns `rows^T rows` in their own precision; of many columns from what is on and above its diagonal.
+
+    Args:
+        rows: `[groups, vectors, size]`.
+    """
     groups, _, size = rows.shape
+    if size < WIDE:
+        return rows.mT @ rows
     step = -(-size // PARTS)
     found = rows.new_empty(groups, size, size)
     for start in range(0, size, step):

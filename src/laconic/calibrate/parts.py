@@ -90,6 +90,11 @@ def evidence_of(parts: Mapping[Part, Sums], predictions: int) -> tuple[LayerEvid
     return tuple(found)
 
 
+def _joined(groups: list[Tensor]) -> Tensor:
+    """Returns groups in one tensor; one group as it is, since two moments of a wide layer may be too much memory."""
+    return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+
 def _groups(layer: Layer, members: Mapping[Part, Sums]) -> list[Sums]:
     """Parts of any size as groups of one size; none if they would be too many."""
     outputs = layer.matrix_shape[1]
@@ -113,8 +118,8 @@ def _evidence(layer: Layer, groups: Iterable[Sums], predictions: int) -> LayerEv
     gradients = [nothing if g.gradients is None else g.gradients.cpu() for g in groups] if differentiable else []
     return LayerEvidence(
         layer=layer,
-        input_sum=torch.cat([g.inputs.cpu() for g in groups if g.inputs is not None]),
-        gradient_sum=torch.cat(gradients) if differentiable else None,
+        input_sum=_joined([g.inputs.cpu() for g in groups if g.inputs is not None]),
+        gradient_sum=_joined(gradients) if differentiable else None,
         positions=torch.tensor([g.positions for g in groups]).repeat_interleave(layer.groups // len(groups)),
         predictions=predictions,
     )

@@ -1,6 +1,6 @@
 """Reads figures off models and artifacts: size, memory, latency, score, distance from the original."""
 
-from laconic.measure.answers import Answer, answers
+from laconic.measure.answers import Answer, Kept, answers
 from laconic.measure.divergence import Agreement, Divergence, agreement, compare, kl_divergence
 from laconic.measure.figures import Figures
 from laconic.measure.intervals import Interval, wilson
@@ -16,6 +16,7 @@ __all__ = [
     "Divergence",
     "Figures",
     "Interval",
+    "Kept",
     "Latency",
     "Ratio",
     "Runner",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -58,6 +58,34 @@ def answers(runner: Runner, task: Task, *, part: str = "evaluate", limit: int | 
     """
     for batch in task.batches(part, limit=limit):
         yield Answer(batch=batch, logits=_logits(runner, batch, part))
+
+
+class Kept:
+    """A model's answers for several readers: from memory where they fit there, else computed anew for each.
+
+    Args:
+        make: begins to answer.
+        most_bytes: of batches and logits that are held.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[Answer]], *, most_bytes: int = 2**28) -> None:
+        self._make, self._most = make, most_bytes
+        self._held: list[Answer] | None = None
+
+    def __iter__(self) -> Iterator[Answer]:
+        if self._held is not None:
+            yield from self._held
+            return
+        held: list[Answer] = []
+        room = self._most
+        for answer in self._make():
+            room -= sum(t.nbytes for t in (answer.logits, *answer.batch.inputs))
+            if room >= 0:
+                held.append(answer)
+            else:
+                held.clear()
+            yield answer
+        self._held = held if room >= 0 else None
 
 
 def _logits(runner: Runner, batch: Batch, part: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,16 +21,16 @@ from laconic.measure import module_bytes
 from laconic.pipeline.job import Job
 from laconic.pipeline.lessons import Schooling
 from laconic.pipeline.proposal import Cut
+from laconic.pipeline.reading import Reading
 from laconic.pipeline.routes import MARGIN, Wanted
 from laconic.prune import Pruned, prune, remove_blocks
-from laconic.quantize import RoundActivations
+from laconic.quantize import RoundActivations, quantize
 from laconic.select import PriceList, Yardstick, price
 from laconic.select.latency import LatencyModel, latency_model
 from laconic.select.menu import FOR_ONNX, MASKS_PAY, SPARSE_GRIDS, Technique
 
-MEASURED_OFFERS, FEWER_OFFERS, FOR_PRICES, HELD_BACK = 24, 12, 128, 256
-"""Offers that set prices right, of the original and of a model that has been cut, and samples for them; and samples for
-whole plans."""
+MEASURED_OFFERS, FEWER_OFFERS = 24, 12
+"""Offers that set prices right, of the original and of a model that has been cut."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +44,7 @@ class Base:
         graph: its graph.
         gather: makes its evidence.
         yardstick: how far anything is from the original.
+        reading: how much data is read.
     """
 
     job: Job
@@ -52,6 +53,7 @@ class Base:
     graph: Graph
     gather: Callable[[], Evidence]
     yardstick: Yardstick
+    reading: Reading
 
     @cached_property
     def macs(self) -> int:
@@ -82,11 +84,16 @@ class Base:
             techniques=self.techniques,
             evidence=self.evidence,
             measure=FEWER_OFFERS if len(self.plan) else MEASURED_OFFERS,
-            samples=FOR_PRICES,
+            samples=self.reading.offers,
             graph=self.graph,
             stored=lambda parameter, coding: in_file(parameter, coding).own,
             progress=self.job.progress.step,
         )
+
+    @cached_property
+    def eight_bits(self) -> Plan:
+        """Every weight on a grid of 8 bits."""
+        return quantize(self.model, self.job.task, bits=8, evidence=self.evidence, graph=self.graph)
 
     @cached_property
     def rounding(self) -> Plan:
@@ -102,6 +109,7 @@ class Bases:
         job: what they are for.
         graph: of the original.
         evidence: of the original.
+        reading: how much data is read.
         wanted: what the budget asks for; None: as much memory as it takes.
         around: what a file holds beyond its tensors, with and without rounded activations, where that was measured.
     """
@@ -109,6 +117,7 @@ class Bases:
     job: Job
     graph: Graph
     evidence: Evidence
+    reading: Reading
     wanted: Wanted | None = None
     around: dict[bool, int] = field(default_factory=dict)
     _made: dict[tuple[float, Cut], Base | LaconicError] = field(default_factory=dict)
@@ -116,7 +125,9 @@ class Bases:
     @cached_property
     def yardstick(self) -> Yardstick:
         """How far anything is from the original."""
-        return Yardstick.of(self.job.model, self.job.task, samples=HELD_BACK, skip=self.job.samples)
+        return Yardstick.of(
+            self.job.model, self.job.task, samples=self.reading.held_back, skip=self.reading.calibration
+        )
 
     @cached_property
     def schooling(self) -> Schooling | None:
@@ -135,29 +146,46 @@ class Bases:
         """Predicts the time of one inference over the original's."""
         return None if self.latency is None else self.latency.predict(plan).ratio
 
-    def at(self, keep: float, cut: Cut = "channels") -> Base:
+    def at(self, keep: float, cut: Cut = "channels", most: float = math.inf) -> Base:
         """Returns the model with a fraction of its multiply-accumulates.
 
+        Args:
+            keep: the fraction.
+            cut: what goes.
+            most: nats in a trial beyond which it is not worth making.
+
         Raises:
-            LaconicError: nothing can be cut; says why.
+            LaconicError: nothing can be cut, or too much would be lost; says why.
         """
         wanted = (keep, "channels" if keep == 1 else cut)
         if wanted not in self._made:
             try:
-                self._made[wanted] = self._whole() if keep == 1 else self._cut(keep, cut)
+                self._made[wanted] = self._whole() if keep == 1 else self._cut(keep, cut, most)
             except LaconicError as error:
+                if most < math.inf:
+                    raise  # Whoever allows more may get it.
                 self._made[wanted] = error
         found = self._made[wanted]
         if isinstance(found, LaconicError):
             raise found
         return found
 
+    def settle(self, keep: float, cut: Cut, *, best: bool) -> None:
+        """Lets go of smaller networks, their evidence and prices, which take memory; `at` makes them again.
+
+        Args:
+            keep: of the one that was looked into last.
+            cut: likewise.
+            best: whether it is the best so far: then the others go, else it does.
+        """
+        for place, made in list(self._made.items()):
+            if isinstance(made, Base) and place[0] < 1 and (place == (keep, cut)) != best:
+                del self._made[place]
+
     def nats(self, keep: float) -> float:
-        """Returns how far the model is from the original with fewer channels; infinitely, where they cannot be cut."""
-        try:
-            return self.at(keep).nats
-        except LaconicError:
-            return math.inf
+        """Returns how far the model is from the original with fewer channels; infinitely, where it was not made."""
+        found = self._made.get((keep, "channels"))
+        return found.nats if isinstance(found, Base) else math.inf
 
     def _whole(self) -> Base:
         model = self.job.model
@@ -168,11 +196,12 @@ class Bases:
             graph=self.graph,
             gather=lambda: self.evidence,
             yardstick=self.yardstick,
+            reading=self.reading,
         )
 
-    def _cut(self, keep: float, cut: Cut) -> Base:
+    def _cut(self, keep: float, cut: Cut, most: float) -> Base:
         job = self.job
-        found = CUTTERS[cut](self, keep)
+        found = self._smaller(keep, cut, most)
         if found.kind == "graph" and not any(isinstance(edit, Rewrite) for edit in found.plan):
             raise ModelError(f"cutting {cut}: {' '.join(found.notes)}")
         model, example = found.model.eval(), job.example()
@@ -181,31 +210,50 @@ class Bases:
             model=model,
             plan=found.plan,
             graph=capture(model, example.args, example.kwargs),
-            gather=lambda: calibrate(model, job.task, samples=job.samples, seed=job.seed),
+            gather=lambda: calibrate(model, job.task, samples=self.reading.calibration, seed=job.seed),
             yardstick=self.yardstick,
+            reading=self.reading,
         )
 
-    def _fewer_channels(self, keep: float) -> Pruned:
+    def _smaller(self, keep: float, cut: Cut, most: float) -> Pruned:
+        match cut:
+            case "channels":
+                return self._fewer_channels(keep, most)
+            case "blocks":
+                return self._fewer_blocks(keep)
+            case "student":
+                return self._student(keep)
+
+    def _fewer_channels(self, keep: float, most: float) -> Pruned:
         return prune(
             self.job.model,
             self.job.task,
             ratio=1 - keep,
             target=self.job.target,
-            samples=self.job.samples,
+            samples=self.reading.calibration,
             evidence=self.evidence if self.evidence.has_gradients else None,
             graph=self.graph,
+            most=most,
         )
 
     def _fewer_blocks(self, keep: float) -> Pruned:
         job = self.job
-        return remove_blocks(job.model, job.task, ratio=1 - keep, samples=job.samples, renumber=False, graph=self.graph)
+        return remove_blocks(
+            job.model,
+            job.task,
+            ratio=1 - keep,
+            samples=self.reading.calibration,
+            priced_on=2 * self.reading.offers,
+            renumber=False,
+            graph=self.graph,
+        )
 
     def _student(self, keep: float) -> Pruned:
         """Layers and widths save alike where there are layers to save on; else widths save all."""
         job = self.job
 
         def derived(depth: float, target: Target | None = job.target) -> Pruned:
-            return student(job.model, job.task, macs=keep, depth=depth, target=target, samples=job.samples)
+            return student(job.model, job.task, macs=keep, depth=depth, target=target, samples=self.reading.calibration)
 
         depth = math.sqrt(keep)
         try:
@@ -221,10 +269,3 @@ def share_of(model: nn.Module, job: Job) -> float:
     """Returns which share of a model's bytes may stay, about; 0: there is no limit, and less is always better."""
     limit = job.budget.limits.get("size")
     return 0.0 if limit is None else limit.bound(module_bytes(job.model)) / max(1, module_bytes(model))
-
-
-CUTTERS: Mapping[Cut, Callable[[Bases, float], Pruned]] = {
-    "channels": Bases._fewer_channels,
-    "blocks": Bases._fewer_blocks,
-    "student": Bases._student,
-}

@@ -15,9 +15,17 @@ from laconic.measure import module_bytes
 from laconic.pipeline.bases import Base, Bases, share_of
 from laconic.pipeline.choice import BOLD
 from laconic.pipeline.ledger import Ledger
-from laconic.pipeline.planning import Held, around_of, file_bytes_of, in_limit, offered, uniform
+from laconic.pipeline.planning import (
+    Held,
+    around_of,
+    file_bytes_of,
+    in_limit,
+    least_uniform_bytes,
+    offered,
+    uniform,
+)
 from laconic.pipeline.proposal import Cut, Proposal
-from laconic.pipeline.routes import SLIGHT, Route, Wanted, needs_prices
+from laconic.pipeline.routes import MARGIN, SLIGHT, Route, Wanted, needs_prices
 from laconic.select.menu import MASKS_PAY
 
 KEEPS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15)
@@ -26,6 +34,8 @@ SIZES = (1 / 6, 1 / 10, 1 / 16, 1 / 24, 1 / 36)
 """Fractions of the file that are tried where accuracy alone is limited."""
 TOO_MUCH = 0.3
 """Nats that no short training takes back."""
+DOUBT = 1.5
+"""By how much a trial of a cut on few samples may exceed what it costs after a fit to all."""
 STUDENT, MASKS = "a student: the same network, narrower and with fewer layers", "zeros among the weights"
 SHARED = (
     "one tensor for several layers",
@@ -104,10 +114,13 @@ def _at(
             continue
         if cut == "blocks" and wanted.latency == 1:  # They save more time than as many products in channels, no more.
             best = min(best, ledger.nats(Proposal(keep=keep)))
+        before = best
         for route in _noted(bases, wanted, ledger, Proposal(keep=keep, cut=cut), best):
             bases.job.progress.say(f"considered: {route}")
             best = best if wanted.anything else min(best, _least([route], wanted))
             yield route
+        if not wanted.anything:
+            bases.settle(keep, cut, best=best < before)
 
 
 def _student(bases: Bases, wanted: Wanted, ledger: Ledger, routes: Sequence[Route]) -> Iterator[Route]:
@@ -169,7 +182,7 @@ def _with(bases: Bases, wanted: Wanted, ledger: Ledger, cut: Proposal, best: flo
     """Yields the ways with one smaller network."""
     original_bytes = wanted.original_bytes
     try:
-        base = bases.at(cut.keep, cut.cut)
+        base = bases.at(cut.keep, cut.cut, DOUBT * best)
     except LaconicError as error:
         yield Route(proposal=cut, size_bytes=original_bytes, macs=0, nats=None, why=str(error))
         return
@@ -179,10 +192,28 @@ def _with(bases: Bases, wanted: Wanted, ledger: Ledger, cut: Proposal, best: flo
         yield Route(proposal=cut, size_bytes=left, macs=base.macs, nats=None, why=why)
         return
     uniform_ones = [replace(cut, activations=activations) for activations in (True, False)]
+    if cut.keep < 1 and all(_is_too_large(bases, base, wanted, one) for one in uniform_ones):
+        found = list(_shared_out(bases, base, wanted, ledger, cut, [wanted.size]))
+        if any(route.nats is not None for route in found):
+            yield from found
+            return
     whole = [ledger.once(one, partial(_uniform, bases, base, wanted, one)) for one in uniform_ones]
     yield from whole
     smallest = min(route.size_bytes for route in whole)
     sizes = [size for size in (SIZES if wanted.anything else (wanted.size,)) if size * original_bytes < smallest]
+    yield from _shared_out(bases, base, wanted, ledger, cut, sizes)
+
+
+def _is_too_large(bases: Bases, base: Base, wanted: Wanted, proposal: Proposal) -> bool:
+    """Whether 8-bit weights are sure to be too large, before they are made."""
+    least = least_uniform_bytes(base.model) + _around(bases, base, wanted, proposal)
+    return not wanted.anything and least > (1 + MARGIN) * wanted.size * wanted.original_bytes
+
+
+def _shared_out(
+    bases: Bases, base: Base, wanted: Wanted, ledger: Ledger, cut: Proposal, sizes: Sequence[float]
+) -> Iterator[Route]:
+    """Yields the ways with one smaller network in which every layer has a form of its own."""
     for activations in (True, False):
         for size in sizes:
             proposal = replace(cut, size=size, activations=activations)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,8 @@ from laconic.export.onnxruntime import Session
 from laconic.export.onnxruntime import peak as peak_script
 from laconic.graph import capture, costs
 from laconic.measure import (
-    Answer,
     Figures,
+    Kept,
     Latency,
     Score,
     agreement,
@@ -116,12 +115,9 @@ def _read(job: Job, name: str, model: Path, network: nn.Module, macs: int | None
     session = Session(model, threads=max(thread_counts(job)))
     regression = task.score.regression
 
-    def exported() -> Iterator[Answer]:
-        return answers(session, task)
-
-    def in_torch(module: nn.Module) -> Iterator[Answer]:
-        return answers(TorchRunner(module, task), task)
-
+    exported = Kept(partial(answers, session, task))
+    original = Kept(partial(answers, TorchRunner(job.model, task), task))
+    own = original if network is job.model else Kept(partial(answers, TorchRunner(network, task), task))
     memory, missing = _peak_memory(job, model)
     if memory is None and "memory" in job.budget.limits:
         raise LaconicError(f"Budget.memory: cannot be judged: {missing['peak_memory_bytes']}")
@@ -132,9 +128,9 @@ def _read(job: Job, name: str, model: Path, network: nn.Module, macs: int | None
         parameters=parameter_count(network),
         macs=macs,
         peak_memory_bytes=memory,
-        score=evaluate(exported(), task.score),
-        divergence=compare(in_torch(job.model), exported(), regression=regression),
-        agreement=agreement(in_torch(network), exported(), regression=regression),
+        score=evaluate(exported, task.score),
+        divergence=compare(original, exported, regression=regression),
+        agreement=agreement(own, exported, regression=regression),
         missing=missing,
     )
 

@@ -24,7 +24,6 @@ from laconic.pipeline.bases import Base, Bases
 from laconic.pipeline.job import Job
 from laconic.pipeline.proposal import Proposal
 from laconic.pipeline.routes import VAGUE
-from laconic.quantize import quantize
 from laconic.select import Choice, PriceList, allocate, carried_out, refine
 from laconic.select.front import least_bytes
 from laconic.select.memory import Memory, peak_memory_of
@@ -73,14 +72,7 @@ def planned(job: Job, bases: Bases, proposal: Proposal, original_bytes: int) -> 
 
 def uniform(base: Base, *, activations: bool) -> Plan:
     """Returns 8 bits for every weight, and if wished every activation."""
-    return quantize(
-        base.model,
-        base.job.task,
-        bits=8,
-        activation_bits=8 if activations else None,
-        evidence=base.evidence,
-        graph=base.graph,
-    )
+    return base.eight_bits + base.rounding if activations else base.eight_bits
 
 
 def offered(base: Base, *, activations: bool) -> PriceList:
@@ -102,6 +94,12 @@ def file_bytes_of(network: nn.Module, plan: Plan, around: int) -> int:
         around: of `around_of` for the same kind of activations.
     """
     return around + _others(network, plan) + together(plan.recodes).total
+
+
+def least_uniform_bytes(network: nn.Module) -> int:
+    """Returns the fewest bytes that a model's tensors take with every weight in 8 bits, scales not counted."""
+    tensors = (*network.parameters(), *network.buffers())
+    return sum(tensor.numel() * (1 if tensor.dim() > 1 else tensor.element_size()) for tensor in tensors)
 
 
 def around_of(bases: Bases, *, activations: bool) -> int:
@@ -180,7 +178,7 @@ def _mixed(base: Base, bases: Bases, proposal: Proposal, limit: float) -> Plan:
     )
     at_once = found.choice.plan + beside
     try:
-        in_order = carried_out(base.model, job.task, found.choice, beside=beside, samples=job.samples)
+        in_order = carried_out(base.model, job.task, found.choice, beside=beside, samples=bases.reading.calibration)
     except LaconicError:  # Its layers have no order that all data share.
         return at_once
     nats = bases.yardstick.nats(apply(base.model, in_order).eval())

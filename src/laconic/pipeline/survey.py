@@ -21,6 +21,7 @@ from laconic.pipeline.figures import Original, measure_original, runtime_memory,
 from laconic.pipeline.forecast import Forecast
 from laconic.pipeline.job import Job
 from laconic.pipeline.ledger import Ledger
+from laconic.pipeline.reading import ENOUGH, Reading
 from laconic.pipeline.routes import Route, Wanted, needs_prices
 from laconic.pipeline.workspace import Workspace
 
@@ -62,9 +63,15 @@ def survey(job: Job, workspace: Workspace) -> Survey:
     example = job.example()
     graph = capture(job.model, example.args, example.kwargs)
     original = _original(job, workspace, graph)
-    evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job)) / EVIDENCE)
+    reading = Reading.of(job.model, costs(graph), job.samples)
+    if reading.calibration < job.samples:
+        job.progress.say(
+            f"reads {reading.calibration} calibration samples of at most {job.samples}: "
+            f"{ENOUGH} positions for each input of its layers, and more would take long"
+        )
+    evidence = Evidence.load(workspace.stage("evidence", partial(_gather, job, reading)) / EVIDENCE)
     wanted = _wanted(job, original)
-    bases = Bases(job=job, graph=graph, evidence=evidence, wanted=wanted)
+    bases = Bases(job=job, graph=graph, evidence=evidence, reading=reading, wanted=wanted)
     ways = workspace.stage("routes", partial(_explore, bases, wanted))
     routes = tuple(Route.of(content) for content in read_json(ways / ROUTES))
     left_out = Ledger(ways).left_out
@@ -81,8 +88,9 @@ def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:
     return Original(model=folder / MODEL, figures=Figures.from_json(read_json(folder / FIGURES)))
 
 
-def _gather(job: Job, folder: Path) -> None:
-    evidence = calibrate(job.model, job.task, samples=job.samples, gradients=needs_prices(job.budget), seed=job.seed)
+def _gather(job: Job, reading: Reading, folder: Path) -> None:
+    gradients = needs_prices(job.budget)
+    evidence = calibrate(job.model, job.task, samples=reading.calibration, gradients=gradients, seed=job.seed)
     evidence.save(folder / EVIDENCE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -60,6 +61,7 @@ class Narrowing:
         *,
         evidence: Evidence | None = None,
         graph: Graph | None = None,
+        most: float = math.inf,
     ) -> Pruned:
         """Returns a narrower model.
 
@@ -69,6 +71,7 @@ class Narrowing:
             ratio: the fraction to save.
             evidence: of an earlier `calibrate`.
             graph: of an earlier `capture`.
+            most: as in `prune`.
         """
         task = data if isinstance(data, Task) else None
         args, kwargs = example_inputs(data)
@@ -78,14 +81,14 @@ class Narrowing:
         free = self.units.among(free_axes(found, self.keep))
         alone: list[Axis] = []
         try:
-            chosen, how = self._chosen(model, found, free, ratio, task, evidence)
+            chosen, how = self._chosen(model, found, free, ratio, task, evidence, most)
             smaller = cut_out(model, found, chosen.kept, args, kwargs)
         except UnprovenError:
             alone = unproven(found, free, args, kwargs)
             free = [axis for axis in free if axis not in alone]
             if not alone or not free:
                 raise
-            chosen, how = self._chosen(model, found, free, ratio, task, evidence)
+            chosen, how = self._chosen(model, found, free, ratio, task, evidence, most)
             smaller = cut_out(model, found, chosen.kept, args, kwargs)
         if task is not None and chosen.kept and self.compensate is not None:
             inputs = inputs_of(found, task, self.samples)
@@ -112,6 +115,7 @@ class Narrowing:
         ratio: float,
         task: Task | None,
         evidence: Evidence | None,
+        most: float,
     ) -> tuple[Ranked, str]:
         """Returns what the best ranking of some axes leaves, and how it was found, in words."""
         limits = Limits(rounding=self.rounding, least=least_for(found, self.least))
@@ -125,7 +129,7 @@ class Narrowing:
         if task is None or len(ranked) == 1:
             return ranked[0], ""
         weights = None if self.compensate is None else self.compensate == "weights"
-        return nearest(found, ranked, ratio, task, weights=weights)
+        return nearest(found, ranked, ratio, task, weights=weights, samples=self.samples, most=most)
 
 
 def _notes(chosen: Ranked, ratio: float, of: str, how: str, alone: Sequence[Axis]) -> Iterator[str]:

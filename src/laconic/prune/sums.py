@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from laconic.calibrate.moments import gram
+
 DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, math.inf)
 TINY = 1e-30
 
@@ -40,7 +42,7 @@ class Sums:
     def add(self, x: Tensor, y: Tensor) -> None:
         """Adds positions: `x [groups, positions, inputs]`, `y [groups, positions, outputs]`."""
         z = torch.cat([x, torch.ones_like(x[..., :1])], -1)
-        self.joint += (z.mT @ z).double()
+        self.joint += gram(z).double()
         self.wanted += (y.mT @ z).double()
 
     def solve(self, weight: Tensor, damping: float, *, constant: bool = True) -> tuple[Tensor, Tensor]:

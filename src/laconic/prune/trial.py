@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 
+from laconic.core.errors import ModelError
 from laconic.core.task import Task
 from laconic.graph.axes import Axes
 from laconic.graph.example import fitting
@@ -20,7 +22,14 @@ TRIED = 512
 
 
 def nearest(
-    found: Axes, ranked: Sequence[Ranked], ratio: float, task: Task, *, weights: bool | None
+    found: Axes,
+    ranked: Sequence[Ranked],
+    ratio: float,
+    task: Task,
+    *,
+    weights: bool | None,
+    samples: int = TRIED,
+    most: float = math.inf,
 ) -> tuple[Ranked, str]:
     """Returns the ranking whose result answers most like the original, and how they came out, in words.
 
@@ -32,15 +41,18 @@ def nearest(
         ratio: what was to be saved; rankings that miss it by far are not tried.
         task: its calibration data is read, without labels.
         weights: as in `refit`; None: nothing is fitted.
+        samples: at most so many are read.
+        most: as in `prune`.
 
     Raises:
+        ModelError: the nearest is farther away than `most`, as tried.
         UnprovenError: one of them cannot be proven to be right.
     """
     tried = comparable(ranked, [one.saved for one in ranked], ratio)
     if len(tried) == 1:
         return tried[0], ""
     device = next((p.device for p in found.graph.parameters.values()), torch.device("cpu"))
-    batches = fitting(found.graph, batches_of(task, device, TRIED))
+    batches = fitting(found.graph, batches_of(task, device, min(samples, TRIED)))
     half = (len(batches) + 1) // 2
     inputs = [(batch.args, batch.kwargs) for batch in batches[:half]]
     prices = Prices(found.graph, task, batches[half:] or batches)
@@ -51,5 +63,7 @@ def nearest(
             fill(smaller, refit(found, one.kept, inputs, weights=weights))
         nats.append(prices.of_model(smaller))
     best = min(range(len(tried)), key=nats.__getitem__)
+    if nats[best] > most:
+        raise ModelError(f"cutting {ratio:.0%} costs about {nats[best]:.2g} nats, after a trial on few samples.")
     shown = ", ".join(f"{price:.3g} nats by {one.ranking}" for one, price in zip(tried, nats, strict=True))
     return tried[best], f"ranked by {tried[best].ranking}: in a trial on few samples it came nearest ({shown})."

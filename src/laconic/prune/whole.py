@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
@@ -40,6 +41,7 @@ def prune(
     samples: int = 1024,
     evidence: Evidence | None = None,
     graph: Graph | None = None,
+    most: float = math.inf,
 ) -> Pruned:
     """Removes whole channels, neurons, heads and widths, and proves that what remains computes what it did.
 
@@ -70,11 +72,13 @@ def prune(
         samples: at most so many are read, for evidence and for fitting.
         evidence: of an earlier `calibrate`.
         graph: of an earlier `capture`.
+        most: where several rankings are tried and the best of them is more nats than this from the original, the work
+            ends there.
 
     Raises:
         UsageError: a number is outside its domain, a pattern matches nothing, or the model or its inputs are none.
         ModelError: the model cannot be captured, has nothing that can be cut, has weights that are no numbers, or the
-            proof fails.
+            proof fails; or more than `most` nats were lost in a trial.
 
     Guarantees:
         The original is left as it was. Equal arguments give equal plans.
@@ -105,7 +109,7 @@ def prune(
         samples=samples,
     )
     if not wanted.blocks:
-        return narrowing(model, data, ratio, evidence=evidence, graph=graph)
+        return narrowing(model, data, ratio, evidence=evidence, graph=graph, most=most)
     if of == "slices":
         raise invalid("prune.of", of, "'macs' or 'parameters' where blocks may go")
     if wanted.kinds == ():
