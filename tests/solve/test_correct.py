@@ -126,3 +126,33 @@ def test_a_model_that_is_one_layer_is_corrected_under_its_own_names(model: nn.Mo
     changed = Plan.of([Recode("weight", Dense.of(model.weight + 0.5))])
     assert {edit.where for edit in correct(model, changed, task)} <= set(model.state_dict())
     apply(model, correct(model, changed, task))
+
+
+def test_a_normalisation_that_is_called_twice_keeps_its_statistics() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.layer(self.norm(x)))
+
+    model = Twice().eval()
+    plan = correct(model, changed_weights(model), Task(evaluate=[torch.randn(8, 4)]))
+    assert not any(edit.where.startswith("norm.") for edit in plan)
+
+
+def test_a_layer_that_only_the_changed_model_reaches_stays_as_it_is() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.rare = nn.Linear(4, 1, bias=False), nn.Linear(4, 4)
+            self.gate.weight.data.fill_(-1.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            there = (self.gate(x)[:, 0] > 0).nonzero()[:, 0]
+            return x.index_add(0, there, self.rare(x[there]))
+
+    model = Gated().eval()
+    plan = correct(model, changed_weights(model, -1.0), Task(evaluate=[torch.rand(8, 4)]))
+    assert "rare.bias" not in {edit.where for edit in plan}

@@ -163,3 +163,31 @@ def test_a_model_that_is_one_layer_is_coded_under_its_own_names() -> None:
     plan = code_in_order(model, Plan(), Task(evaluate=[torch.randn(64, 6)], metric="mse"), coarse)
     assert [edit.where for edit in plan] == ["weight", "bias"]
     apply(model, plan)
+
+
+class Routed(nn.Module):
+    """A mixture of experts: each sample goes to one of two that its own values choose, and none to a third."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.router = nn.Linear(6, 2)
+        self.experts = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen, answer = self.router(x).argmax(-1), torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            there = (chosen == number).nonzero()[:, 0]
+            answer = answer.index_add(0, there, expert(x[there]))
+        return answer
+
+
+def test_experts_that_get_other_samples_or_none_are_coded_for_what_they_get() -> None:
+    model, x = Routed().eval(), torch.randn(80, 6, generator=torch.Generator().manual_seed(1))
+    moved = Plan.of([Recode("router.bias", Dense.of(model.router.bias + torch.tensor([1.0, 0.0])))])
+    plan = code_in_order(
+        model, moved, Task(evaluate=list(x.split(40))), coarse, settled=["router.weight", "router.bias"]
+    )
+    chosen = [int((answers(m.router, x).argmax(-1) == 0).sum()) for m in (model, apply(model, plan))]
+    assert chosen[0] != chosen[1]
+    assert {edit.where for edit in plan} == {"router.bias", "experts.0.weight", "experts.1.weight"}

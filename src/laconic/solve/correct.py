@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from laconic.core.codings import Dense
 from laconic.core.edit import Recode
 from laconic.core.plan import Plan
 from laconic.core.task import Task
+from laconic.solve.in_order import called_once
 from laconic.solve.statistics import Moments, absorbing
 from laconic.solve.vectors import MULTIPLYING, channel_axis
 
@@ -38,7 +40,8 @@ def correct(model: nn.Module, plan: Plan, task: Task, *, samples: int = 1024) ->
 
     Guarantees:
         A plan that changes no value inside the model gets no edits.
-        Modules that the plan swaps, or whose channels it cuts, stay as the plan leaves them.
+        Modules that the plan swaps, or whose channels it cuts, stay as the plan leaves them; so do normalisations that
+        one forward pass calls several times, and all that either model gives no sample.
 
     Reference:
         Nagel et al. 2019, arXiv:1906.04721, section 4.2 (bias correction on data).
@@ -50,14 +53,16 @@ def correct(model: nn.Module, plan: Plan, task: Task, *, samples: int = 1024) ->
         ['0.weight', '0.bias']
     """
     changed = apply(model, plan)
-    sites = dict(_sites(model, changed))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    batches = iter(task.batches("calibrate", device=device, limit=samples))
     with ExitStack() as stack:
         stack.enter_context(untouched(model, gradients=False, seed=0))
         stack.enter_context(untouched(changed, gradients=False, seed=0))
+        example = next(batches)
+        sites = dict(_sites(model, changed, called_once(model, task, example)))
         for site in sites.values():
             site.watch(stack)
-        for batch in task.batches("calibrate", device=device, limit=samples):
+        for batch in chain([example], batches):
             task.forward(model, batch)
             task.forward(changed, batch)
         return plan + Plan.of(edit for path, site in sites.items() for edit in site.edits(path))
@@ -85,10 +90,11 @@ class _Normalisation:
         stack.callback(self.changed.register_forward_pre_hook(second).remove)
 
     def statistics(self) -> dict[str, Tensor]:
-        return absorbing(self.original, self.before, self.after)
+        known = self.before.count and self.after.count
+        return absorbing(self.original, self.before, self.after) if known else {}
 
     def edits(self, path: str) -> Iterator[Recode]:
-        for name, value in self.statistics().items() if self.after.count else ():
+        for name, value in self.statistics().items():
             yield from _edit(f"{path}.{name}".removeprefix("."), value, getattr(self.original, name))
 
 
@@ -117,10 +123,11 @@ class _Bias:
 
     @property
     def shift(self) -> Tensor:
-        return self.after.mean - self.before.mean
+        known = self.before.count and self.after.count
+        return self.after.mean - self.before.mean if known else torch.zeros(1, dtype=torch.float64)
 
     def edits(self, path: str) -> Iterator[Recode]:
-        if self.after.count and self.changed.bias is not None:
+        if self.changed.bias is not None:
             bias = self.changed.bias.detach().cpu()
             yield from _edit(f"{path}.bias".removeprefix("."), bias.double() - self.shift, bias)
 
@@ -130,14 +137,15 @@ def _edit(name: str, value: Tensor, old: Tensor) -> Iterator[Recode]:
         yield Recode(name, Dense.of(value))
 
 
-def _sites(model: nn.Module, changed: nn.Module) -> Iterator[tuple[str, _Normalisation | _Bias]]:
+def _sites(model: nn.Module, changed: nn.Module, once: Collection[str]) -> Iterator[tuple[str, _Normalisation | _Bias]]:
     modules = dict(changed.named_modules())
     for path, one in model.named_modules():
         other = modules.get(path)
         if other is None or _shapes(one) != _shapes(other):
             continue
-        if isinstance(one, _BatchNorm) and isinstance(other, _BatchNorm) and one.running_mean is not None:
-            yield path, _Normalisation(one, other)
+        if isinstance(one, _BatchNorm) and isinstance(other, _BatchNorm):
+            if one.running_mean is not None and path in once:
+                yield path, _Normalisation(one, other)
         elif isinstance(one, MULTIPLYING) and isinstance(other, MULTIPLYING) and one.bias is not None:
             yield path, _Bias(one, other)
 

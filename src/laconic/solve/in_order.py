@@ -48,7 +48,8 @@ def code_in_order(
         W' = W E[x x'^T] E[x' x'^T]^-1,
 
     as far as samples held back confirm it, and is coded for `E[x' x'^T]`. Running statistics of batch normalisations
-    absorb what is left, and biases take back their outputs' shift, before anything goes on.
+    absorb what is left, and biases take back their outputs' shift, before anything goes on. A layer that is given other
+    samples by the changed model, as an expert may be, is coded for `E[x' x'^T]` as it was.
 
     This holds the activations of all samples at once, twice.
 
@@ -76,7 +77,7 @@ def code_in_order(
     with ExitStack() as stack:
         for side in (model, changed):
             stack.enter_context(untouched(side, gradients=False, seed=0))
-        places = _places(model, changed, _called_once(model, task, batches[0]), parameters, settled)
+        places = _places(model, changed, called_once(model, task, batches[0]), parameters, settled)
         walk = _Walk(dict(model.named_modules()), dict(changed.named_modules()), places.coded, encode)
         steps = Lockstep(walk.at)
         for side in (model, changed):
@@ -115,12 +116,14 @@ class _Walk:
     def at(self, place: tuple[str, str], values: list[Tensor]) -> list[Tensor]:
         side, path = place
         before, after = values[: len(values) // 2], values[len(values) // 2 :]
-        if side == "output":
-            return before + self._shift_back(path, before, after)
-        if path in self.coded:
-            self._code(path, before, after)
-        else:
+        # Where a router sends other samples to a layer, or none, there is nothing to compare.
+        alike = all(x.shape == y.shape for x, y in zip(before, after, strict=True)) and any(x.numel() for x in after)
+        if side == "input" and path in self.coded:
+            self._code(path, before if alike else after, after)
+        elif side == "input" and alike:
             self._absorb(path, before, after)
+        elif alike:
+            return before + self._shift_back(path, before, after)
         return values
 
     def _code(self, path: str, before: list[Tensor], after: list[Tensor]) -> None:
@@ -157,7 +160,7 @@ class _Walk:
         self.edits.append(Recode(name, coding))
 
 
-def _called_once(model: nn.Module, task: Task, batch: Batch) -> list[str]:
+def called_once(model: nn.Module, task: Task, batch: Batch) -> list[str]:
     """Returns the paths of modules that one forward pass calls once, with a tensor as their first argument."""
     calls: Counter[str] = Counter()
 
