@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from laconic.prune.saved import DESCRIPTION, load_pruned
 Array = np.ndarray[Any, Any]
 FORMAT = 1
 MANIFEST, MODEL, VECTORS = "manifest.json", "model.onnx", "vectors.safetensors"
+OTHER = "other."
 FILES = (MODEL, WEIGHTS, PLAN_FILE, TENSOR_FILE, VECTORS)
 # Integer kernels of different processors may round a code differently, which moves an output by a step or so.
 TOLERANCE = {"float": 1e-3, "integer": 5e-2}
@@ -36,10 +37,34 @@ class Vectors:
     Args:
         inputs: in the order of the model's inputs, each `[samples, ...]`.
         output: `[samples, ...]`.
+        other: the same for inputs of other sizes, where the model takes them.
     """
 
     inputs: Sequence[Array]
     output: Array
+    other: Vectors | None = None
+
+    @property
+    def each(self) -> tuple[Vectors, ...]:
+        """These, and those of other sizes."""
+        return (self, *(self.other.each if self.other else ()))
+
+    def arrays(self) -> dict[str, Array]:
+        """Returns all of them by the names that they have in a file."""
+        found = {f"input.{i}": a for i, a in enumerate(self.inputs)} | {"output": self.output}
+        return found | ({f"{OTHER}{name}": a for name, a in self.other.arrays().items()} if self.other else {})
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array]) -> Self:
+        """Undoes `arrays`.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        others = {name.removeprefix(OTHER): a for name, a in arrays.items() if name.startswith(OTHER)}
+        own = {name: a for name, a in arrays.items() if not name.startswith(OTHER)}
+        inputs = [own[f"input.{i}"] for i in range(len(own) - 1)]
+        return cls(inputs=inputs, output=own["output"], other=cls.of(others) if others else None)
 
 
 def write_artifact(
@@ -61,8 +86,8 @@ def write_artifact(
     with replacing(folder, {MANIFEST, *FILES}) as fresh:
         write_bytes(fresh / MODEL, read_bytes(model))
         save_state(fresh, network, plan)
-        arrays = {f"input.{i}": a for i, a in enumerate(vectors.inputs)} | {"output": vectors.output}
-        write_tensors(fresh / VECTORS, {k: torch.from_numpy(np.ascontiguousarray(a)) for k, a in arrays.items()})
+        arrays = {k: torch.from_numpy(np.ascontiguousarray(a)) for k, a in vectors.arrays().items()}
+        write_tensors(fresh / VECTORS, arrays)
         rounded = any(edit.kind == "round" for edit in plan)
         write_bytes(
             fresh / MANIFEST,
@@ -147,10 +172,13 @@ def read_vectors(folder: Path) -> Vectors:
     """
     path = Path(folder) / VECTORS
     arrays = {name: tensor.numpy() for name, tensor in read_tensors(path).items()}
-    names = [f"input.{i}" for i in range(len(arrays) - 1)]
-    if set(arrays) != {*names, "output"} or not arrays["output"].size:
+    try:
+        found = Vectors.of(arrays)
+    except KeyError:
+        found = None
+    if found is None or not all(each.output.size for each in found.each):
         raise ArtifactError(f"{path}: holds no test vectors; expected input.0, input.1, ... and output.")
-    return Vectors(inputs=[arrays[name] for name in names], output=arrays["output"])
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,13 +213,20 @@ def verify(folder: str | Path) -> Verified:
     if not isinstance(tolerance, float):
         raise ArtifactError(f"{folder / MANIFEST}: has no tolerance for the test vectors. Copy the artifact again.")
     vectors = read_vectors(folder)
-    error = difference(Session(folder / MODEL).run(vectors.inputs), vectors.output)
+    session = Session(folder / MODEL)
+    errors = [difference(session.run(each.inputs), each.output) for each in vectors.each]
+    error = next((e for e in errors if not e <= tolerance), max(errors))
     if not error <= tolerance:
         raise ArtifactError(
             f"{folder / MODEL}: its outputs differ from the stored ones by {error:.2%} of their range; at most "
             f"{tolerance:.2%} is expected. Another runtime version or processor may be the reason."
         )
-    return Verified(files=len(FILES) + 1, samples=len(vectors.output), max_error=error, tolerance=tolerance)
+    return Verified(
+        files=len(FILES) + 1,
+        samples=sum(len(each.output) for each in vectors.each),
+        max_error=error,
+        tolerance=tolerance,
+    )
 
 
 def load_into(model: nn.Module, folder: str | Path) -> nn.Module:

@@ -92,7 +92,7 @@ def advise(
         workspace = Workspace(Path(folder), job=job.fingerprint(), resume=True, progress=job.progress)
         known = survey(job, workspace)
         seconds = workspace.seconds()
-    return _advice(job, known, seconds, start)
+    return _advice(known.bases.job, known, seconds, start)
 
 
 def _advice(job: Job, known: Survey, seconds: Mapping[str, float], start: float) -> Advice:

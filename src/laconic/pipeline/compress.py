@@ -94,6 +94,7 @@ def compress(
 def _compress(job: Job, folder: Path, resume: bool) -> Result:
     workspace = Workspace(folder, job=job.fingerprint(), resume=resume, progress=job.progress)
     known = survey(job, workspace)
+    job = known.bases.job
     contest = Contest(job, workspace, known)
     attempts = _attempts(job, workspace, known, contest)
     judged = [one for one in attempts if one.measured] or attempts  # What was too large was not measured any further.

@@ -6,8 +6,10 @@ import copy
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,9 @@ from laconic.core.plan import Plan
 from laconic.core.target import Target
 from laconic.core.task import Batch, Task
 from laconic.distill import DistillationLoss
+from laconic.graph.sizes import Sizes, input_names, sizes_of, with_sizes
 from laconic.pipeline.checks import check_budget, check_drop, check_model, check_target, check_task
+from laconic.pipeline.kernels import Kernels
 from laconic.pipeline.progress import Progress, Silent
 from laconic.pipeline.steady import steady
 from laconic.train import AdamW, Training, default_loss
@@ -77,6 +81,7 @@ class Job:
         command: the command that repeats the job, for the report.
         progress: told what is going on.
         first: what leads from the user's model to `model`; every plan begins with it.
+        fixed: sizes of the inputs that change from call to call, but that the model has to take as one -> why.
     """
 
     model: nn.Module
@@ -89,6 +94,7 @@ class Job:
     command: str = ""
     progress: Progress = field(default_factory=Silent)
     first: Plan = field(default_factory=Plan)
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def recovers(self) -> bool:
@@ -99,12 +105,26 @@ class Job:
         """Returns the first evaluation batch."""
         return next(self.task.batches("evaluate"))
 
+    def inputs(self) -> list[tuple[str, Tensor]]:
+        """Returns the example's input tensors with their names."""
+        example = self.example()
+        return list(zip(input_names(self.model, example), example.inputs, strict=True))
+
+    def sizes(self) -> Sizes:
+        """Returns the sizes of the example's inputs that may change."""
+        return sizes_of(self.model, self.task, self.example())
+
+    def taking(self, kernels: Kernels) -> Self:
+        """Returns the job for the sizes that the exported original takes: what it cannot, nothing smaller needs to."""
+        return replace(self, task=replace(self.task, dynamic=kernels.dynamic), fixed=kernels.fixed)
+
     def fingerprint(self) -> str:
         """Returns a digest of everything that decides the outcome: a work folder of another job is not gone on with."""
         settings = {
             "laconic": version("laconic"),
             "model": repr(self.model),
             "metric": self.task.score.name,
+            "sizes": sorted((name, sorted(dims.items())) for name, dims in (self.task.dynamic or {}).items()),
             "budget": self.budget.config(),
             "target": str(self.target),
             "recovery": self.recovery and self.recovery.describe(),
@@ -158,7 +178,7 @@ def job_of(
     )
     check_task(job.model, task)
     check_drop(job.budget, task)
-    return replace(job, task=steady(task, seed=seed))
+    return replace(job, task=with_sizes(job.model, steady(task, seed=seed)))
 
 
 def _call(model: nn.Module, budget: Budget, target: str | Target) -> str:

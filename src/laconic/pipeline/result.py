@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +15,19 @@ from typing import Any
 from torch import nn
 
 from laconic.core.budget import Miss
+from laconic.core.errors import ExportError
 from laconic.core.files import read_bytes, read_json, write_bytes
 from laconic.core.folders import check_replaceable, replacing
 from laconic.core.plan import Plan
 from laconic.core.state import load_state
 from laconic.export.artifact import Vectors, write_artifact
 from laconic.export.onnxruntime import Session
+from laconic.export.onnxruntime.any_size import FACTORS
+from laconic.export.onnxruntime.builder import Array
+from laconic.graph.fixed import resized
+from laconic.graph.sizes import Sizes, names_in, sizes_of
 from laconic.measure import Figures
+from laconic.measure.runner import to_array, to_tensor
 from laconic.pipeline.attempt import MODEL, Course, finished_state
 from laconic.pipeline.figures import samples
 from laconic.pipeline.job import Job
@@ -119,6 +126,11 @@ def _write(job: Job, course: Course, model: nn.Module, plan: Plan, workspace: Wo
             "met": not winner.outcome.misses,
             "target": str(job.target),
             "kernels": dict(kernels.kernels),
+            "sizes": {
+                "dynamic": {n: {str(d): size for d, size in dims.items()} for n, dims in kernels.dynamic.items()},
+                "largest": dict(kernels.largest),
+                "fixed": {**job.fixed, **kernels.fixed},
+            },
             "measured": {"original": _brief(winner.original), "compressed": _brief(winner.figures)},
         },
     )
@@ -133,8 +145,20 @@ def _brief(figures: Figures) -> dict[str, Any]:
 
 
 def _vectors(job: Job, model: Path, kernels: Kernels) -> Vectors:
+    session = Session(model)
     inputs = samples(job, VECTOR_SAMPLES if kernels.any_batch else job.target.batch_size)
-    return Vectors(inputs=inputs, output=Session(model).run(inputs))
+    sizes = sizes_of(job.model, replace(job.task, dynamic=kernels.dynamic), job.example())
+    others = _elsewhere(session, inputs, sizes) if sizes else iter(())
+    return Vectors(inputs=inputs, output=session.run(inputs), other=next(others, None))
+
+
+def _elsewhere(session: Session, inputs: Sequence[Array], sizes: Sizes) -> Iterator[Vectors]:
+    """Yields what the model answers at other sizes, where it takes them."""
+    for factor in FACTORS:
+        other = resized([to_tensor(x) for x in inputs], sizes, dict.fromkeys(names_in(sizes), factor))
+        arrays = [to_array(x) for x in other]
+        with suppress(ExportError):
+            yield Vectors(inputs=arrays, output=session.run(arrays))
 
 
 def _facts() -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
@@ -25,6 +25,7 @@ def risks(job: Job, evidence: Evidence, best: Route) -> Iterator[str]:
         best: the way that is recommended.
     """
     yield from _data(job)
+    yield from of_sizes(job.fixed)
     starved = [name for name, seen in evidence.layers.items() if int(seen.positions.min()) < seen.layer.matrix_shape[2]]
     if starved:
         yield (
@@ -39,6 +40,12 @@ def risks(job: Job, evidence: Evidence, best: Route) -> Iterator[str]:
     if best.proposal.keep < FEW_KEPT:
         what = "channels and layers" if best.proposal.cut == "student" else best.proposal.cut
         yield f"Few {what} stay: rare kinds of input may suffer more than the mean shows. Evaluate them apart."
+
+
+def of_sizes(fixed: Mapping[str, str]) -> Iterator[str]:
+    """Yields what to say of sizes that change in the data and that an exported model takes as one."""
+    for name, why in fixed.items():
+        yield f"The exported model takes one {name} only, that of the first evaluation batch: {why}"
 
 
 def _data(job: Job) -> Iterator[str]:

@@ -12,6 +12,7 @@ from laconic.core.plan import Plan
 from laconic.pipeline.attempt import Attempt, Course, steps_of
 from laconic.pipeline.job import Job
 from laconic.pipeline.kernels import Kernels
+from laconic.pipeline.risks import of_sizes
 from laconic.pipeline.routes import MARGIN, Route, Wanted
 from laconic.report import LayerRow, Report, StepRow, Way
 from laconic.report.wording import byte_size, is_share, short_count
@@ -48,7 +49,7 @@ def tell(
         attempts=tuple(_attempt(one, one is winner) for one in course.attempts),
         layers=tuple(_layers(job, network, plan, kernels)),
         plan_words=tuple(map(str, plan)),
-        methods=tuple(_methods(job)),
+        methods=tuple(_methods(job, kernels)),
         command=job.command,
         facts=tuple(facts),
         warnings=tuple(_warnings(job, winner, kernels)),
@@ -151,10 +152,11 @@ def _done(edits: Sequence[Recode], rounded: bool) -> str:
     return "; ".join(str(edit.coding) for edit in edits) + (", 8-bit inputs" if rounded else "")
 
 
-def _methods(job: Job) -> Iterator[tuple[str, str]]:
+def _methods(job: Job, kernels: Kernels) -> Iterator[tuple[str, str]]:
     runtime, regression = job.target.runtime, job.task.score.regression
     yield "File size", "bytes of the exported ONNX file, which holds everything that is needed to run the model"
     yield "Parameters", "counted in the PyTorch model, tied ones once"
+    yield from _sizes(job, kernels)
     yield "MACs", "multiply-accumulates of one sample, counted on the graph that torch.export captures"
     yield (
         "Latency",
@@ -177,7 +179,26 @@ def _methods(job: Job) -> Iterator[tuple[str, str]]:
     )
 
 
+def _sizes(job: Job, kernels: Kernels) -> Iterator[tuple[str, str]]:
+    """Says which sizes the exported model takes, and at which of them it was measured."""
+    measured: dict[str, int] = {}
+    for dims, tensor in ((kernels.dynamic.get(name, {}), x) for name, x in job.inputs()):
+        measured |= {name: tensor.shape[dim] for dim, name in dims.items()}
+    if measured:
+        words = [f"{name} {size}{_limit(name, kernels)}" for name, size in measured.items()]
+        yield (
+            "Sizes of the inputs",
+            f"the exported model takes any; latency, memory and MACs are those of the first evaluation batch: "
+            f"{', '.join(words)}",
+        )
+
+
+def _limit(name: str, kernels: Kernels) -> str:
+    return f" (at most {kernels.largest[name]})" if name in kernels.largest else ""
+
+
 def _warnings(job: Job, winner: Attempt, kernels: Kernels) -> Iterator[str]:
+    yield from of_sizes({**job.fixed, **kernels.fixed})
     if not job.recovers:
         missing = "there was no training data" if job.task.train is None else "no recovery was asked for"
         yield f"The model was not recovered by learning from the original: {missing}."

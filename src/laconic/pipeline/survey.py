@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from laconic.pipeline.explore import explore
 from laconic.pipeline.figures import Original, measure_original, runtime_memory, time_alone
 from laconic.pipeline.forecast import Forecast
 from laconic.pipeline.job import Job
+from laconic.pipeline.kernels import Kernels
 from laconic.pipeline.ledger import Ledger
 from laconic.pipeline.reading import ENOUGH, Reading
 from laconic.pipeline.routes import Route, Wanted, needs_prices
@@ -63,6 +64,8 @@ def survey(job: Job, workspace: Workspace) -> Survey:
     example = job.example()
     graph = capture(job.model, example.args, example.kwargs)
     original = _original(job, workspace, graph)
+    job = job.taking(Kernels.load(original.model.parent))
+    graph = replace(graph, sizes=job.sizes())
     reading = Reading.of(job.model, costs(graph), job.samples)
     if reading.calibration < job.samples:
         job.progress.say(
@@ -81,6 +84,7 @@ def survey(job: Job, workspace: Workspace) -> Survey:
 def _original(job: Job, workspace: Workspace, graph: Graph) -> Original:
     def make(folder: Path) -> None:
         exported = export(job.model, Plan(), job.task, job.example(), folder / MODEL)
+        Kernels.of(exported).save(folder)
         check_batch_size(exported.dynamic_batch, job.example().size, job.target)
         write_json(folder / FIGURES, measure_original(job, folder / MODEL, costs(graph).macs).to_json())
 

@@ -19,7 +19,9 @@ from laconic.graph.axes import Axes, Axis
 from laconic.graph.cutting import cut
 from laconic.graph.failure import first_line
 from laconic.graph.oracle import cut_error
+from laconic.graph.sizes import names_in
 from laconic.prune.agreement import agreement, agrees_in_single, tolerance
+from laconic.prune.any_size import elsewhere, of_any_size
 from laconic.prune.attributes import known_attributes, matching_attributes, named_attributes
 from laconic.prune.configuration import described, has_config, rebuilt
 from laconic.prune.cuts import Attributes, cuts
@@ -87,16 +89,59 @@ def cut_out(
     if own is not None:
         return own
     try:
-        for plan, notes in rewritings(model, axes, keep):
-            rewritten = apply(model, plan)
-            found, _ = tried(rewritten, axes, keep, args, kwargs, proof)
-            if found <= tolerance(model):
-                return Smaller(rewritten, plan, "graph", why, found, notes)
+        rewritten = _any_size(model, axes, keep, args, kwargs, proof) or _one_size(
+            model, axes, keep, args, kwargs, proof
+        )
     except ModelError as failure:
         note = str(failure)
     else:
+        if rewritten is not None:
+            return rewritten._replace(why=why)
         note = "its calls, written down and read back, compute something else."
     return Smaller(smaller, cuts(model, axes, keep), "graph", why, error, (f"this graph cannot be saved: {note}",))
+
+
+def _one_size(
+    model: nn.Module,
+    axes: Axes,
+    keep: Mapping[Axis, Tensor],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    proof: Proof,
+) -> Smaller | None:
+    """Returns the cut model as a graph that takes the sizes of the example alone."""
+    for plan, notes in rewritings(model, axes, keep):
+        rewritten = apply(model, plan)
+        found, _ = tried(rewritten, axes, keep, args, kwargs, proof)
+        if found <= tolerance(model):
+            names = " and ".join(names_in(axes.graph.sizes))
+            fixed = (f"this graph takes one {names} only, that of the example.",) if names else ()
+            return Smaller(rewritten, plan, "graph", "", found, (*notes, *fixed))
+    return None
+
+
+def _any_size(
+    model: nn.Module,
+    axes: Axes,
+    keep: Mapping[Axis, Tensor],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    proof: Proof,
+) -> Smaller | None:
+    """Returns the cut model as a graph that takes sizes that change as they come, where that can be proven."""
+    same = of_any_size(model, axes, keep, args, kwargs)
+    if same is None:
+        return None
+    there = list(elsewhere(model, axes.graph.sizes, keep, args, kwargs))
+    try:
+        for plan, notes in rewritings(model, *same):
+            own = apply(model, plan)
+            errors = [tried(own, *place, proof)[0] for place in ((axes, keep, args, kwargs), *there)]
+            if there and all(error <= tolerance(model) for error in errors):
+                return Smaller(own, plan, "graph", "", max(errors), notes)
+    except ModelError:  # A size that varies would have to be written as a constant.
+        return None
+    return None
 
 
 def proven(

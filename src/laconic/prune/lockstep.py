@@ -41,10 +41,19 @@ class Run:
         self.nodes = {node.name: node for node in module.graph.nodes}
 
     def step(self, node: Node) -> None:
-        """Runs one node on every batch."""
+        """Runs one node on every batch, and before it what it reads that has not run: sizes that a cut scales."""
         for values, inputs in zip(self._values, self._inputs, strict=True):
             self._interpreter.env = values
-            values[node] = next(inputs) if node.op == "placeholder" else self._interpreter.run_node(node)
+            if node.op == "placeholder":
+                values[node] = next(inputs)
+            else:
+                self._run(node, values)
+
+    def _run(self, node: Node, values: dict[Node, Any]) -> None:
+        for source in node.all_input_nodes:
+            if source not in values:
+                self._run(source, values)
+        values[node] = self._interpreter.run_node(node)
 
     def values(self, node: Node) -> list[Tensor]:
         """Returns a node's result on every batch."""

@@ -13,7 +13,7 @@ from laconic.calibrate import Evidence
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import Axes, Axis, axes
-from laconic.graph.example import Example, example_inputs
+from laconic.graph.example import Example, captured, example_inputs
 from laconic.prune.choice import Candidates, Scope
 from laconic.prune.cutting import UnprovenError, cut_out, refitted, unproven
 from laconic.prune.gather import gather, inputs_of
@@ -76,7 +76,7 @@ class Narrowing:
         task = data if isinstance(data, Task) else None
         args, kwargs = example_inputs(data)
         check_runs(model, args, kwargs)
-        graph = graph or capture(model, args, kwargs)
+        graph = graph or captured(model, data)
         found = axes(graph)
         free = self.units.among(free_axes(found, self.keep))
         alone: list[Axis] = []

@@ -25,7 +25,7 @@ from laconic.export.onnxruntime.kernels import INTEGER, kernels
 from laconic.export.onnxruntime.marks import mark, optimise
 from laconic.export.onnxruntime.places import Place, looked_up, obstacle, places, refusal
 from laconic.export.onnxruntime.weights import Packed, write_weights
-from laconic.graph.sizes import Sizes, names_in, sizes_of
+from laconic.graph.sizes import Sizes, input_names, names_in, sizes_of
 
 _LARGEST_FILE = 2**31 - 1
 
@@ -39,7 +39,7 @@ class Exported:
         size_bytes: its size.
         input_names: in the order of `Batch.inputs`.
         dynamic_batch: whether it takes any batch size; otherwise only that of the example.
-        dynamic: input -> dimension -> name of its size, where it takes others than the example's too.
+        dynamic: input, as the model calls it -> dimension -> name of its size, where that is not the example's alone.
         largest: name of such a size -> the most that it may be, where there is a limit.
         fixed: name of a size that ought to be so -> why it is that of the example for ever.
         kernels: parameter -> the operators that multiply with it in ONNX Runtime's own graph, e.g. `QLinearConv`.
@@ -103,13 +103,13 @@ def export(network: nn.Module, plan: Plan, task: Task, batch: Batch, path: str |
             made = _made(network, plan, task, batch, {})
     content = serialised(made.model)
     write_bytes(Path(path), content)
-    names = tuple(str(value.name) for value in made.model.graph.inputs)
+    known = input_names(network, batch)
     return Exported(
         path=Path(path),
         size_bytes=len(content),
-        input_names=names,
+        input_names=tuple(str(value.name) for value in made.model.graph.inputs),
         dynamic_batch=made.captured.dynamic_batch,
-        dynamic={names[i]: dims for i, dims in made.captured.sizes.items()},
+        dynamic={known[i]: dims for i, dims in made.captured.sizes.items()},
         largest=made.captured.largest,
         fixed=fixed,
         kernels=made.kernels,

@@ -98,6 +98,9 @@ def _stretch(call: Call, dim: Expr, start: int, length: int) -> Expr:
     """Returns `dim[start : start + length]`, and lets both ends follow what is cut before them."""
     if isinstance(dim, Atom) and call.algebra.is_frozen(dim):
         return call.algebra.rigid(length)
+    if start + length > dim.size:  # As many as the inputs' length says, out of a table with a row a position.
+        call.algebra.freeze(dim)
+        return call.algebra.rigid(length)
     head = call.algebra.split_sum(dim, start)
     body = head and call.algebra.split_sum(head[1], length)
     if head is None or body is None:
