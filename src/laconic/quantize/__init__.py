@@ -5,7 +5,8 @@ from laconic.quantize.compensated import CompensatedRounding
 from laconic.quantize.equalize_places import Places, scalable
 from laconic.quantize.equalize_rotation import Rotation
 from laconic.quantize.equalize_scales import CrossLayer, Smooth
-from laconic.quantize.equalize_streams import Stream, Streams, turnable
+from laconic.quantize.equalize_streams import Streams, turnable
+from laconic.quantize.equalize_turns import Stream
 from laconic.quantize.equalize_walk import Place, Touch
 from laconic.quantize.equalize_whole import equalize, followed_by
 from laconic.quantize.ranges import LeastError, MinMax, Percentile, Range
