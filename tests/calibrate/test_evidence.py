@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def example(*, inputs: Tensor, gradients: Tensor, layer: Layer, positions: int, 
     return LayerEvidence(
         layer=layer, input_sum=inputs, gradient_sum=gradients, positions=positioned, predictions=predictions
     )
+
+
+def test_the_original_s_gradients_go_with_the_inputs_of_a_changed_model() -> None:
+    layer = Layer(parameter="w", kind="linear", shape=(2, 3))
+    inputs, gradients = torch.eye(3).double()[None], torch.eye(2).double()[None]
+    original = example(inputs=inputs, gradients=gradients, layer=layer, positions=10, predictions=4)
+    changed = replace(original, input_sum=3 * inputs, gradient_sum=None, positions=torch.tensor([5]))
+    found = changed.with_gradients_of(original)
+    assert torch.equal(found.G, original.G) and torch.equal(found.A, changed.A)
+    assert original.with_gradients_of(found) is original and changed.with_gradients_of(None) is changed
 
 
 def test_nats_is_half_the_trace_written_out() -> None:

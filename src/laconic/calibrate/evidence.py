@@ -74,6 +74,13 @@ class LayerEvidence:
         """
         return self._gradient_sum / self._positions(self._gradient_sum.dim())
 
+    def with_gradients_of(self, other: LayerEvidence | None) -> LayerEvidence:
+        """Returns the evidence with another's gradients where it has none, for inputs gathered in a changed model."""
+        if self.gradient_sum is not None or other is None or other.gradient_sum is None:
+            return self
+        G = other.G
+        return replace(self, gradient_sum=G * self.positions.reshape(-1, *[1] * (G.dim() - 1)))
+
     def remembering(self) -> Self:
         """Returns the same evidence, which keeps what is worked out `once`, for those who ask next."""
         found = replace(self)

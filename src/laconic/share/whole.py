@@ -7,9 +7,10 @@ import fnmatch
 import math
 from collections.abc import Collection, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
-from laconic.calibrate import Evidence, Layer, calibrate, layers, reached_of
+from laconic.calibrate import Evidence, Layer, LayerEvidence, calibrate, layers, reached_of
+from laconic.core.coding import Coding
 from laconic.core.errors import ModelError, invalid
 from laconic.core.plain_weights import on_plain_weights
 from laconic.core.plan import Plan
@@ -72,8 +73,12 @@ def share(
     if not free:
         raise ModelError(f"share: {type(model).__name__} has no weight that {type(method).__name__} makes smaller.")
     seen = reached_of(evidence.layers, free, "share", so="there all weights count alike")
+
+    def encode(weight: Tensor, layer: Layer, now: LayerEvidence) -> Coding:
+        return method.encode(weight, layer, now.with_gradients_of(seen.get(layer.parameter)))
+
     plan = Plan.of(method.edit(tensors[name], layer, seen.get(name)) for name, layer in free.items())
-    return code_in_order(model, plan, task, method.encode, parameters=list(free)) if in_order else plan
+    return code_in_order(model, plan, task, encode, parameters=list(free)) if in_order else plan
 
 
 def _check(keep: Sequence[str], names: Collection[str]) -> None:

@@ -96,7 +96,7 @@ def sparsify(
     known: dict[str, Encoder] = {n: m if then is None else MaskThen(mask=m, then=then) for n, m in masks.items()}
 
     def encode(weight: Tensor, layer: Layer, seen: LayerEvidence | None) -> Coding:
-        seen = _with_gradients(seen, subjects[layer.parameter].evidence)
+        seen = seen and seen.with_gradients_of(subjects[layer.parameter].evidence)
         return known[layer.parameter].encode(weight, layer, seen)
 
     plan = Plan.of(Recode(name, encode(*subject)) for name, subject in subjects.items())
@@ -152,14 +152,6 @@ def _subjects(model: nn.Module, evidence: Evidence, skip: Collection[str]) -> di
         )
     seen = reached_of(evidence.layers, free, "sparsify", so="there the smallest weights go")
     return {name: Subject(tensors[name].detach(), layer, seen.get(name)) for name, layer in free.items()}
-
-
-def _with_gradients(seen: LayerEvidence | None, before: LayerEvidence | None) -> LayerEvidence | None:
-    """Returns evidence with the gradients of the original model, where it has none of its own."""
-    if seen is None or seen.gradient_sum is not None or before is None or before.gradient_sum is None:
-        return seen
-    G = before.G
-    return replace(seen, gradient_sum=G * seen.positions.reshape(-1, *[1] * (G.dim() - 1)))
 
 
 def sparsity_of(plan: Plan) -> Mapping[str, float]:
