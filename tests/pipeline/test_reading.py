@@ -21,7 +21,7 @@ def test_a_slow_one_sees_twelve_positions_for_each_input_of_its_layers():
         x = torch.empty(1, 512, 4096)
     found = reading(model, x)  # Every sample has 512 positions.
     assert found.calibration == 12 * 16384 // 512
-    assert (found.held_back, found.offers) == (64, 32)
+    assert (found.held_back, found.offers, found.blocks) == (64, 32, 32)
     assert reading(model, x, samples=100).calibration == 100
 
 

@@ -76,3 +76,15 @@ def test_damping_is_weak_where_samples_tell_much_and_strong_where_they_tell_noth
     assert best_damping(drawn(1000, 0.01, 0), drawn(300, 0.01, 1), nothing) == 1e-4
     truth = torch.ones(1, 2, 8, dtype=torch.float64)
     assert best_damping(drawn(9, 5.0, 0), drawn(300, 5.0, 1), truth) == math.inf
+
+
+def test_outputs_that_are_all_alike_are_damped_like_one_of_them():
+    x, noise = torch.randn(2, 40, 16, dtype=torch.float64), torch.randn(2, 40, 1, dtype=torch.float64)
+    weight = torch.zeros(1, 1, 16, dtype=torch.float64)
+    found = []
+    for count in (1, 300):
+        sums = [Sums.like(weight.repeat(1, count, 1)) for _ in range(2)]
+        for one, inputs, more in zip(sums, x, noise, strict=True):
+            one.add(inputs[None], (inputs[:, :1] + 2 * more).repeat(1, count)[None])
+        found.append(best_damping(*sums, weight.repeat(1, count, 1)))
+    assert found[0] == found[1] and found[0] > 1e-4

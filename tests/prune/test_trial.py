@@ -1,3 +1,4 @@
+import re
 from unittest.mock import patch
 
 import pytest
@@ -61,11 +62,15 @@ def test_nothing_is_tried_where_the_user_chose():
     assert not any(note.startswith("ranked") for note in prune(model, X, ratio=0.6).notes)
 
 
-def test_a_cut_that_costs_more_than_is_allowed_ends_with_the_trial():
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.9, "costs about .* nats, after a trial"), (1e-3, "is predicted to cost")]
+)
+def test_a_cut_that_costs_more_than_is_allowed_ends_before_what_remains_is_fitted(share, words):
     model, task = network(3), Task(evaluate=list(X.split(32)))
-    prune(model, task, ratio=0.6, most=10.0)
+    note = prune(model, task, ratio=0.6, most=1.0).notes[0]
+    tried = min(float(words.split()[0].strip("(")) for words in re.findall(r"\(?[\d.e-]+ nats", note))
     with (
         patch("laconic.prune.narrowing.refit", side_effect=AssertionError),
-        pytest.raises(ModelError, match=r"cutting 60% costs about .* nats"),
+        pytest.raises(ModelError, match=f"cutting 60% {words}"),
     ):
-        prune(model, task, ratio=0.6, most=1e-6)
+        prune(model, task, ratio=0.6, most=share * tried)

@@ -32,6 +32,9 @@ from laconic.select.menu import FOR_ONNX, MASKS_PAY, SPARSE_GRIDS, Technique
 MEASURED_OFFERS, FEWER_OFFERS = 24, 12
 """Offers that set prices right, of the original and of a model that has been cut."""
 
+UNFITTED = 10
+"""How many times nearer to the original a fit brings a model without some of its blocks, at the most."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Base:
@@ -220,7 +223,7 @@ class Bases:
             case "channels":
                 return self._fewer_channels(keep, most)
             case "blocks":
-                return self._fewer_blocks(keep)
+                return self._fewer_blocks(keep, most)
             case "student":
                 return self._student(keep)
 
@@ -236,16 +239,17 @@ class Bases:
             most=most,
         )
 
-    def _fewer_blocks(self, keep: float) -> Pruned:
+    def _fewer_blocks(self, keep: float, most: float) -> Pruned:
         job = self.job
         return remove_blocks(
             job.model,
             job.task,
             ratio=1 - keep,
             samples=self.reading.calibration,
-            priced_on=2 * self.reading.offers,
+            priced_on=self.reading.blocks,
             renumber=False,
             graph=self.graph,
+            most=UNFITTED * most,
         )
 
     def _student(self, keep: float) -> Pruned:

@@ -21,7 +21,9 @@ with 12, 0.060 with 8, 0.065 with 4."""
 HELD_BACK, FEW_HELD_BACK = 256, 64
 """Samples that whole plans are measured on, where that is quick and where it is not."""
 OFFERS, FEW_OFFERS = 128, 32
-"""The same for single offers, and for blocks left out."""
+"""The same for single offers."""
+BLOCKS = 256
+"""Samples to price blocks on, where that is quick; where it is not, as many as for single offers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +34,13 @@ class Reading:
         calibration: for evidence, and to fit what remains after a cut.
         held_back: to measure whole plans; they come after those for calibration.
         offers: of these, to measure single changes.
+        blocks: for the prices of blocks.
     """
 
     calibration: int
     held_back: int = HELD_BACK
     offers: int = OFFERS
+    blocks: int = BLOCKS
 
     @classmethod
     def of(cls, model: nn.Module, costs: Costs, samples: int) -> Self:
@@ -45,7 +49,8 @@ class Reading:
         return cls(
             calibration=min(samples, max(quick, FEWEST, _serving(model, costs))),
             held_back=max(FEW_HELD_BACK, min(HELD_BACK, quick)),
-            offers=max(FEW_OFFERS, min(OFFERS, quick // 2)),
+            offers=max(FEW_OFFERS, min(OFFERS, quick // 4)),
+            blocks=max(FEW_OFFERS, min(BLOCKS, quick // 4)),
         )
 
 

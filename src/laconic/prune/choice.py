@@ -84,6 +84,10 @@ class Candidates:
         """Returns what it costs to take an axis from one size to a smaller one."""
         return float(self.removals[axis].price[axis.size - size : axis.size - smaller].sum())
 
+    def total(self, sizes: Mapping[Atom, int]) -> float:
+        """Returns what it costs to take all axes to some sizes."""
+        return sum(self.price(axis, axis.size, sizes.get(axis.atom, axis.size)) for axis in self.removals)
+
     def kept(self, sizes: Mapping[Atom, int]) -> dict[Axis, Tensor]:
         """Returns the kept indices, ascending, of every axis that shrinks."""
         shrunk = {axis: sizes.get(axis.atom, axis.size) for axis in self.removals}

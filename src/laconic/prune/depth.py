@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -44,6 +45,7 @@ def remove_blocks(
     priced_on: int = 256,
     renumber: bool = True,
     graph: Graph | None = None,
+    most: float = math.inf,
 ) -> Pruned:
     """Leaves whole blocks out: branches of residual streams, and layers whose output has their input's shape.
 
@@ -67,10 +69,11 @@ def remove_blocks(
         renumber: where the model has a Hugging Face config and nothing but whole members of a module list goes, they
             leave the list, so that the config can say how many there are. Those after them have other names then.
         graph: of an earlier `capture`.
+        most: nats that may be lost before what remains is fitted.
 
     Raises:
         UsageError: a number is outside its domain, or a name or pattern matches nothing.
-        ModelError: the model cannot be captured, no block can be removed, or the proof fails.
+        ModelError: the model cannot be captured, no block can be removed, the proof fails, or more than `most` is lost.
 
     Guarantees:
         The original is left as it was. Equal arguments give equal plans.
@@ -101,6 +104,8 @@ def remove_blocks(
     found = axes(graph)
     routed = _without_experts(model, found, names or (), args, kwargs)
     chosen = Chosen() if routed else _chosen(graph, prices, ratio, count, names, of, keep)
+    if sum(chosen.prices) > most:
+        raise ModelError(f"remove_blocks: costs {sum(chosen.prices):.2g} nats before what remains is fitted.")
     routed = routed or _without_experts(model, found, [block.name for block in chosen.blocks], args, kwargs)
     shallower = routed or without_blocks(model, graph, chosen.blocks, args, kwargs)
     removed = {block.name: price for block, price in zip(chosen.blocks, chosen.prices, strict=True)}

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from torch import nn
 
 from laconic.calibrate import Evidence
+from laconic.core.errors import ModelError
 from laconic.core.task import Task
 from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import Axes, Axis, axes
@@ -17,7 +18,7 @@ from laconic.graph.example import Example, captured, example_inputs
 from laconic.prune.choice import Candidates, Scope
 from laconic.prune.cutting import UnprovenError, cut_out, refitted, unproven
 from laconic.prune.gather import gather, inputs_of
-from laconic.prune.importance import Importance
+from laconic.prune.importance import Compensated, Importance
 from laconic.prune.limits import Limits, Rounding, free_axes, least_for
 from laconic.prune.nearness import missed
 from laconic.prune.pruned import Pruned
@@ -29,6 +30,8 @@ from laconic.prune.sound import check_runs
 from laconic.prune.trial import nearest
 from laconic.prune.units import Units, present
 
+TOO_HIGH = 3
+"""How many times too high predicted nats may be: they were by half on small networks, and elsewhere too low."""
 Compensation = Literal["weights", "statistics"]
 
 
@@ -126,6 +129,8 @@ class Narrowing:
             removals = {axis: ranking.importance.removal(axis, known) for axis in free}
             candidates = Candidates(removals=removals, savings=savings, limits=limits, locked=locked)
             ranked.append(ranking.cut(candidates, ratio, model, found))
+            if isinstance(ranking.importance, Compensated) and ranked[-1].price > TOO_HIGH * most:
+                raise ModelError(f"cutting {ratio:.0%} is predicted to cost {ranked[-1].price:.2g} nats.")
         if task is None or len(ranked) == 1:
             return ranked[0], ""
         weights = None if self.compensate is None else self.compensate == "weights"

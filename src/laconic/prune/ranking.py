@@ -36,6 +36,7 @@ class Ranking(NamedTuple):
         return Ranked(
             ranking=self,
             kept=candidates.kept(sizes),
+            price=candidates.total(sizes),
             saved=1 - candidates.savings.amount(sizes) / candidates.savings.total,
             unpriced=[axis.name for axis, removal in candidates.removals.items() if not removal.price.isfinite().any()],
         )
@@ -47,12 +48,14 @@ class Ranked(NamedTuple):
     Args:
         ranking: the ranking.
         kept: the kept indices of each axis that is cut.
+        price: of all that goes, in the unit of the criterion.
         saved: the fraction.
         unpriced: names of axes to which the criterion does not apply.
     """
 
     ranking: Ranking
     kept: Mapping[Axis, Tensor]
+    price: float
     saved: float
     unpriced: Sequence[str] = ()
 

@@ -72,13 +72,13 @@ def prune(
         samples: at most so many are read, for evidence and for fitting.
         evidence: of an earlier `calibrate`.
         graph: of an earlier `capture`.
-        most: where several rankings are tried and the best of them is more nats than this from the original, the work
-            ends there.
+        most: nats that may be lost. Where `Compensated()` predicts three times as many, or what comes nearest in the
+            trial of several rankings is farther away, the work ends there.
 
     Raises:
         UsageError: a number is outside its domain, a pattern matches nothing, or the model or its inputs are none.
         ModelError: the model cannot be captured, has nothing that can be cut, has weights that are no numbers, or the
-            proof fails; or more than `most` nats were lost in a trial.
+            proof fails; or more than `most` nats are lost.
 
     Guarantees:
         The original is left as it was. Equal arguments give equal plans.
