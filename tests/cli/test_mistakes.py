@@ -37,6 +37,8 @@ GOOD = ("compress", "nets:build", "--data", "nets:task", "--epochs", 0)
         (["nets:build", "--drop=-1"], "For one point of accuracy write 0.01"),
         (["nets:build", "--target", "abacus"], "Target.runtime: got 'abacus'; expected one of onnxruntime"),
         (["nets:build", "--target", "onnxruntime:threads=none"], "expected runtime:threads=N,batch_size=N"),
+        (["nets:build", "--dynamic", "length"], "--dynamic: got 'length'; expected a name, and inputs with"),
+        (["nets:build", "--dynamic", "n=ids:1"], "Task.dynamic: got 'ids'; expected an input of the model: "),
         (["nets:build", "--metric", "beauty"], "got 'beauty'; expected one of 'accuracy', 'cross entropy', 'mse'"),
     ],
 )

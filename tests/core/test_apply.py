@@ -284,6 +284,17 @@ def test_training_reaches_the_free_weights_and_refit_with_settle_reproduce_it_ex
     assert settled.state_dict().keys() == model.state_dict().keys()
 
 
+def test_a_coding_of_what_a_later_swap_took_out_is_left_as_it_was_when_the_rest_is_fitted() -> None:
+    model, spec = net(), low_rank(net().fc1, 2)
+    before, after = recode(model, "fc1.weight"), Recode("fc1.0.weight", symmetric(spec.first, 8))
+    plan = Plan.of([before, Swap("fc1", spec), after])
+    trained = apply(model, plan, trainable=True)
+    train(trained, images())
+    refitted = refit(plan, trained)
+    assert refitted.edits[:2] == plan.edits[:2]
+    assert torch.equal(refitted.edits[2].coding.decode(), settle(trained).fc1[0].weight)
+
+
 def test_the_gradient_of_the_free_weight_is_that_of_the_projected_one() -> None:
     model, plan = net(), Plan.of([recode(net(), "fc1.weight")])
     free, fixed = apply(model, plan, trainable=True), apply(model, plan)

@@ -18,6 +18,7 @@ from laconic.cli.options import (
     BatchSize,
     DataName,
     Drop,
+    Dynamic,
     Epochs,
     Json,
     Latency,
@@ -81,6 +82,7 @@ def advise(
     minutes: Minutes = None,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
+    dynamic: Dynamic = None,
     out: Annotated[Path | None, typer.Option(help="Folder for advice.html, advice.md and advice.json.")] = None,
     work: Work = None,
     seed: Seed = 0,
@@ -97,7 +99,7 @@ def advise(
     seed_all(seed)
     found = run(
         load_model(model, weights),
-        load_task(data, metric=metric, batch_size=batch_size),
+        load_task(data, metric=metric, batch_size=batch_size, dynamic=dynamic),
         Budget(size=size, latency=latency, memory=memory, macs=macs, drop=drop),
         Target.parse(target),
         recovery=Recovery.for_epochs(epochs, minutes=minutes, seed=seed) if epochs else None,
@@ -131,6 +133,7 @@ def compress(
     minutes: Minutes = None,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
+    dynamic: Dynamic = None,
     out: Out = Path("laconic-out"),
     work: Work = None,
     resume: Resume = False,
@@ -151,7 +154,7 @@ def compress(
     seed_all(seed)
     result = run(
         load_model(model, weights),
-        load_task(data, metric=metric, batch_size=batch_size),
+        load_task(data, metric=metric, batch_size=batch_size, dynamic=dynamic),
         budget,
         chosen,
         recovery=Recovery.for_epochs(epochs, minutes=minutes, seed=seed) if epochs else None,

@@ -6,7 +6,7 @@ import importlib
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from laconic.core.errors import ArtifactError, DataError, LaconicError, ModelError, UsageError
+from laconic.core.errors import ArtifactError, DataError, LaconicError, ModelError, UsageError, invalid
 from laconic.core.files import read_tensors
 from laconic.core.task import Task
 
@@ -121,22 +121,25 @@ def _load_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         raise ModelError(f"{path}: has {len(differences.unexpected_keys)} tensors the model lacks, first {first!r}.")
 
 
-def load_task(spec: str, *, metric: str | None, batch_size: int) -> Task:
+def load_task(spec: str, *, metric: str | None, batch_size: int, dynamic: Sequence[str] | None = None) -> Task:
     """Builds the task from `module:function` or from a folder of arrays.
 
     The function returns a `Task`, a dict of `Task`'s arguments, or `(train, evaluate)` loaders. The folder has
     `train_x.npy`, `train_y.npy`, `test_x.npy` and `test_y.npy`; samples are along the first dimension.
 
+    Sizes of inputs that may change are named as `dynamic_sizes` reads them.
+
     Raises:
-        UsageError: the function does not exist or returns something else.
+        UsageError: the function does not exist or returns something else, or a size is named in another way.
         DataError: the folder lacks an array, or x and y differ in length.
     """
+    sizes: dict[str, Any] = {"dynamic": dynamic_sizes(dynamic)} if dynamic else {}
     if Path(spec).is_dir():
-        return _task_of_arrays(Path(spec), metric=metric or "accuracy", batch_size=batch_size)
+        return replace(_task_of_arrays(Path(spec), metric=metric or "accuracy", batch_size=batch_size), **sizes)
     if ":" not in spec:
         raise UsageError(f"DATA: {spec!r} is neither a folder nor module:function.")
     found = called(spec, "DATA")
-    named: dict[str, Any] = {} if metric is None else {"metric": metric}
+    named: dict[str, Any] = ({} if metric is None else {"metric": metric}) | sizes
     if isinstance(found, Task):
         return replace(found, **named)
     if isinstance(found, Mapping):
@@ -144,6 +147,27 @@ def load_task(spec: str, *, metric: str | None, batch_size: int) -> Task:
     if isinstance(found, tuple) and len(found) == 2:
         return Task(train=found[0], evaluate=found[1], **named)
     raise UsageError(f"DATA: {spec} returned {type(found).__name__}; expected a Task, a dict or (train, evaluate).")
+
+
+def dynamic_sizes(words: Sequence[str]) -> dict[str, dict[int, str]]:
+    """Reads sizes of inputs, each as its name and the inputs' dimensions that have it.
+
+    Raises:
+        UsageError: one is written in another way.
+
+    Example:
+        >>> dynamic_sizes(["length=ids:1,mask:1", "frames=sound:2"])
+        {'ids': {1: 'length'}, 'mask': {1: 'length'}, 'sound': {2: 'frames'}}
+    """
+    found: dict[str, dict[int, str]] = {}
+    for word in words:
+        name, equals, places = word.partition("=")
+        for place in places.split(","):
+            given, colon, dim = place.rpartition(":")
+            if not (equals and colon and name and given and dim.removeprefix("-").isdecimal()):
+                raise invalid("--dynamic", word, "a name, and inputs with a dimension", "Write length=ids:1,mask:1.")
+            found.setdefault(given, {})[int(dim)] = name
+    return found
 
 
 def _checked_task(arguments: dict[str, Any]) -> Task:

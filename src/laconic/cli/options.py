@@ -44,6 +44,13 @@ Minutes = Annotated[
     float | None, typer.Option(help="Of recovery for one attempt at most, where the epochs would take longer.")
 ]
 MetricName = Annotated[str | None, typer.Option("--metric", help="accuracy, 'cross entropy' or mse.")]
+Dynamic = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A size of the inputs that the exported model takes as it comes, and where it is: length=ids:1,mask:1. "
+        "May be given several times; without it, sizes in which batches differ."
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="For a folder of arrays.")]
 
 

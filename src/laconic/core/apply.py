@@ -59,16 +59,21 @@ def apply(model: nn.Module, plan: Plan, *, strict: bool = True, trainable: bool 
 def refit(plan: Plan, trained: nn.Module) -> Plan:
     """Returns the plan with each coding fitted to the weights that training under it arrived at.
 
+    What a later swap took out of the model stays as it was.
+
     Args:
         plan: what `trained` was made with, by `apply(model, plan, trainable=True)`.
         trained: the model after training.
     """
-    return Plan.of(
-        Recode(edit.parameter, edit.coding.encode(free_parameter(trained, edit.parameter)))
-        if isinstance(edit, Recode)
-        else edit
-        for edit in plan
-    )
+    fitted: list[Edit] = []
+    swapped: list[str] = []
+    for edit in reversed(tuple(plan)):
+        if isinstance(edit, Swap):
+            swapped.append(f"{edit.module}.".lstrip("."))
+        elif isinstance(edit, Recode) and not edit.parameter.startswith(tuple(swapped)):
+            edit = Recode(edit.parameter, edit.coding.encode(free_parameter(trained, edit.parameter)))
+        fitted.append(edit)
+    return Plan.of(reversed(fitted))
 
 
 def settle(model: nn.Module) -> nn.Module:

@@ -11,10 +11,10 @@ from torch import nn
 from laconic.core.errors import ModelError, invalid
 from laconic.core.target import Target
 from laconic.core.task import Task
-from laconic.graph import Graph, capture
+from laconic.graph import Graph
 from laconic.graph.axes import Axes, axes
 from laconic.graph.blocks import Block, blocks
-from laconic.graph.example import Example, example_inputs
+from laconic.graph.example import Example, captured, example_inputs
 from laconic.prune import Pruned, prune, remove_blocks
 from laconic.prune.depth import free_blocks
 from laconic.prune.depth_choice import BlockSavings, choose_blocks
@@ -88,14 +88,13 @@ def student(
         )
     """
     _check(width, depth, {"size": size, "macs": macs}, layers)
-    args, kwargs = example_inputs(data)
-    graph = capture(teacher, args, kwargs)
+    graph = captured(teacher, data)
     shorter = None
     if depth < 1:
         names = _gone(teacher, graph, data, depth, layers, keep)
         # Patterns speak of the teacher's names, so layers that are counted anew would answer to the wrong ones.
         shorter = remove_blocks(teacher, data, names=names, samples=samples, renumber=not keep, graph=graph)
-        graph, keep = capture(shorter.model, args, kwargs), present(keep, shorter.model)
+        graph, keep = captured(shorter.model, data), present(keep, shorter.model)
     found = axes(graph)
     kinds = _kinds(found, keep)
     of: Measure

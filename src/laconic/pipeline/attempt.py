@@ -161,7 +161,8 @@ def taught(job: Job, plan: Plan, folder: Path, *, share: float = 1.0) -> tuple[n
         training = replace(training, epochs=None, steps=steps)
     trained = train(student, job.task, training, objective=objective, work=folder / "training", progress=listen).model
     learned = refit(plan, trained)
-    return apply(settle(trained), Plan.of(learned.recodes)).eval(), learned  # What is cut or swapped is so already.
+    # What is cut or swapped is so already, and what a swap took out is not there.
+    return apply(settle(trained), Plan.of(learned.recodes), strict=False).eval(), learned
 
 
 def steps_of(attempt_folder: Path) -> Iterator[Step]:

@@ -24,6 +24,7 @@ from laconic.pipeline.proposal import Cut
 from laconic.pipeline.reading import Reading
 from laconic.pipeline.routes import MARGIN, Wanted
 from laconic.prune import Pruned, prune, remove_blocks
+from laconic.prune.any_size import check_sizes
 from laconic.quantize import RoundActivations, quantize
 from laconic.select import PriceList, Yardstick, price
 from laconic.select.latency import LatencyModel, latency_model
@@ -208,6 +209,7 @@ class Bases:
         if found.kind == "graph" and not any(isinstance(edit, Rewrite) for edit in found.plan):
             raise ModelError(f"cutting {cut}: {' '.join(found.notes)}")
         model, example = found.model.eval(), job.example()
+        check_sizes(model, job.model, self.graph.sizes, example)
         return Base(
             job=job,
             model=model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,12 +16,13 @@ from laconic.core.errors import LaconicError, ModelError
 from laconic.core.plan import Plan
 from laconic.graph import Graph, capture
 from laconic.graph.axes import Axes, Axis
+from laconic.graph.axes import axes as axes_of
 from laconic.graph.cutting import cut
 from laconic.graph.failure import first_line
 from laconic.graph.oracle import cut_error
 from laconic.graph.sizes import names_in
 from laconic.prune.agreement import agreement, agrees_in_single, tolerance
-from laconic.prune.any_size import elsewhere, of_any_size
+from laconic.prune.any_size import elsewhere, of_any_size, same_cut
 from laconic.prune.attributes import known_attributes, matching_attributes, named_attributes
 from laconic.prune.configuration import described, has_config, rebuilt
 from laconic.prune.cuts import Attributes, cuts
@@ -114,10 +115,14 @@ def _one_size(
         rewritten = apply(model, plan)
         found, _ = tried(rewritten, axes, keep, args, kwargs, proof)
         if found <= tolerance(model):
-            names = " and ".join(names_in(axes.graph.sizes))
-            fixed = (f"this graph takes one {names} only, that of the example.",) if names else ()
-            return Smaller(rewritten, plan, "graph", "", found, (*notes, *fixed))
+            return Smaller(rewritten, plan, "graph", "", found, (*notes, *one_size_only(axes.graph)))
     return None
+
+
+def one_size_only(graph: Graph) -> Iterator[str]:
+    """Yields what to say of a graph that takes the sizes of the example alone, where others are wanted."""
+    if names := " and ".join(names_in(graph.sizes)):
+        yield f"this graph takes one {names} only, that of the example."
 
 
 def _any_size(
@@ -129,15 +134,19 @@ def _any_size(
     proof: Proof,
 ) -> Smaller | None:
     """Returns the cut model as a graph that takes sizes that change as they come, where that can be proven."""
-    same = of_any_size(model, axes, keep, args, kwargs)
+    graph = of_any_size(model, axes.graph, args, kwargs)
+    same = None if graph is None else same_cut(axes_of(graph), keep)
     if same is None:
         return None
-    there = list(elsewhere(model, axes.graph.sizes, keep, args, kwargs))
+    places: list[tuple[Axes, Mapping[Axis, Tensor], Sequence[Any], Mapping[str, Any]]] = [(axes, keep, args, kwargs)]
+    for there, others, named in elsewhere(model, axes.graph, args, kwargs):
+        cut_there = same_cut(axes_of(there), keep)
+        places += [(*cut_there, others, named)] if cut_there else []
     try:
         for plan, notes in rewritings(model, *same):
             own = apply(model, plan)
-            errors = [tried(own, *place, proof)[0] for place in ((axes, keep, args, kwargs), *there)]
-            if there and all(error <= tolerance(model) for error in errors):
+            errors = [tried(own, *place, proof)[0] for place in places]
+            if len(places) > 1 and all(error <= tolerance(model) for error in errors):
                 return Smaller(own, plan, "graph", "", max(errors), notes)
     except ModelError:  # A size that varies would have to be written as a constant.
         return None

@@ -17,7 +17,7 @@ from laconic.core.task import Task
 from laconic.graph import Costs, Graph, capture, costs
 from laconic.graph.axes import Axes, axes
 from laconic.graph.blocks import Block, blocks
-from laconic.graph.example import Example, example_inputs, fitting
+from laconic.graph.example import Example, captured, example_inputs, fitting
 from laconic.graph.shortening import shorten
 from laconic.prune.configuration import has_config
 from laconic.prune.cutting import Smaller, refitted
@@ -98,7 +98,7 @@ def remove_blocks(
     _check(ratio, count, names, of, compensate, samples, priced_on)
     task = data if isinstance(data, Task) else None
     args, kwargs = example_inputs(data)
-    graph = graph or capture(model, args, kwargs)
+    graph = graph or captured(model, data)
     device = next((p.device for p in graph.parameters.values()), torch.device("cpu"))
     prices = Prices(graph, task, batches_of(task or (args, kwargs), device, priced_on))
     found = axes(graph)

@@ -12,9 +12,9 @@ from torch import nn
 
 from laconic.core.errors import ModelError, invalid
 from laconic.core.task import Task
-from laconic.graph import Graph, capture
+from laconic.graph import Graph
 from laconic.graph.axes import Axis
-from laconic.graph.example import Example, example_inputs
+from laconic.graph.example import Example, captured, example_inputs
 from laconic.prune.depth import remove_blocks
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.nearness import comparable
@@ -103,7 +103,7 @@ def jointly(
         graph: captured from the model.
     """
     args, kwargs = example_inputs(data)
-    graph = graph or capture(model, args, kwargs)
+    graph = graph or captured(model, data)
     task = data if isinstance(data, Task) else None
     device = next((p.device for p in graph.parameters.values()), torch.device("cpu"))
     prices = Prices(graph, task, batches_of(task or (args, kwargs), device, PRICED_ON))

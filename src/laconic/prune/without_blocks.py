@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ from laconic.graph.blocks import Block, freed
 from laconic.graph.failure import first_line
 from laconic.graph.shortening import replacements, shorten, shortening_error
 from laconic.prune.agreement import agreement, tolerance
-from laconic.prune.cutting import Smaller
+from laconic.prune.any_size import elsewhere, of_any_size, same_blocks
+from laconic.prune.cutting import Smaller, one_size_only
 from laconic.prune.depth_swaps import swaps
-from laconic.prune.rewriting import rewritings_of
+from laconic.prune.rewriting import Rewriting, rewritings_of
 
 
 def without_blocks(
@@ -55,18 +56,63 @@ def without_blocks(
             if not why:
                 return Smaller(own, plan, "module", "", found)
     try:
-        for plan, notes in rewritings_of(
-            model, first + _emptied(model, first, graph, removed), lambda: shorten(graph, removed)
-        ):
-            rewritten = apply(model, plan)
-            found, _ = _tried(rewritten, graph, removed, args, kwargs)
-            if found <= limit:
-                return Smaller(rewritten, plan, "graph", why, found, notes)
+        found_graph = _any_size(model, first, graph, removed, args, kwargs) or _one_size(
+            model, first, graph, removed, args, kwargs
+        )
     except ModelError as failure:
         note = str(failure)
     else:
+        if found_graph is not None:
+            return found_graph._replace(why=why)
         note = "its calls, written down and read back, compute something else."
     return Smaller(shorter, first, "graph", why, error, (f"this graph cannot be saved: {note}",))
+
+
+def _one_size(
+    model: nn.Module,
+    first: Plan,
+    graph: Graph,
+    removed: Sequence[Block],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Smaller | None:
+    """Returns a graph without the blocks that takes the sizes of the example alone."""
+    for plan, notes in _rewritings(model, first, graph, removed):
+        rewritten = apply(model, plan)
+        error, _ = _tried(rewritten, graph, removed, args, kwargs)
+        if error <= tolerance(model):
+            return Smaller(rewritten, plan, "graph", "", error, (*notes, *one_size_only(graph)))
+    return None
+
+
+def _any_size(
+    model: nn.Module,
+    first: Plan,
+    graph: Graph,
+    removed: Sequence[Block],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> Smaller | None:
+    """Returns a graph without the blocks that takes sizes that change as they come, where that can be proven."""
+    whole = of_any_size(model, graph, args, kwargs)
+    same = whole and same_blocks(whole, removed)
+    if not whole or not same:
+        return None
+    places: list[tuple[Graph, Sequence[Block], Sequence[Any], Mapping[str, Any]]] = [(graph, removed, args, kwargs)]
+    for there, others, named in elsewhere(model, graph, args, kwargs):
+        blocks_there = same_blocks(there, removed)
+        places += [(there, blocks_there, others, named)] if blocks_there else []
+    for plan, notes in _rewritings(model, first, whole, same):
+        rewritten = apply(model, plan)
+        errors = [_tried(rewritten, *place)[0] for place in places]
+        if len(places) > 1 and all(error <= tolerance(model) for error in errors):
+            return Smaller(rewritten, plan, "graph", "", max(errors), notes)
+    return None
+
+
+def _rewritings(model: nn.Module, first: Plan, graph: Graph, removed: Sequence[Block]) -> Iterator[Rewriting]:
+    plan = first + _emptied(model, first, graph, removed)
+    return rewritings_of(model, plan, lambda: shorten(graph, removed))
 
 
 def _emptied(model: nn.Module, plan: Plan, graph: Graph, removed: Sequence[Block]) -> Plan:
