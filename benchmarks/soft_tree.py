@@ -43,7 +43,7 @@ def accuracy(model: nn.Module, task: laconic.Task) -> float:
     model.eval()
     with torch.no_grad():
         hits = [(task.forward(model, b).argmax(-1) == b.labels).float() for b in task.batches("evaluate")]
-    return 100 * torch.cat(hits).mean().item()
+    return round(100 * torch.cat(hits).mean().item(), 2)
 
 
 def objective(row: str, task: laconic.Task, teacher: nn.Module, folder: Path) -> Objective:
@@ -96,7 +96,7 @@ def main() -> None:
     )
     manner.finish(
         {
-            "teacher": round(known, 2),
+            "teacher": known,
             "mixture": mixtures,
             "greatest_path": paths,
             "runs": found,
