@@ -2,7 +2,8 @@
 
 Top-1 in percent on the 10,000 test images (91.73 as it is); `parameters` and `bytes` are shares of the original's, the
 bytes those of all weights as they are stored. Factorisations save so much of the parameters, shared out over the layers
-by price; sharing takes every layer that becomes smaller by it. Nothing is fitted in order. With `--write` each row goes
+by price; sharing takes every layer that becomes smaller by it. Nothing is fitted in order but rows that end in
+`in_order`; those that end in `corrected` have batch statistics and biases corrected. With `--write` each row goes
 into results/factors_and_sharing.json as soon as it is there.
 """
 
@@ -33,7 +34,13 @@ SHARING: dict[str, SparseDictionary | HashedSharing | AcrossDepth] = {
     "hashed/2": HashedSharing(compression=2),
     "across_depth/0.13": AcrossDepth(save=0.13),
 }
-ROWS = [*(f"{name}/{ratio}" for ratio in (0.1, 0.2) for name in FACTORS), *SHARING]
+IN_ORDER, CORRECTED = ("dictionary/2", "hashed/2"), ("hashed/2", "across_depth/0.13")
+ROWS = [
+    *(f"{name}/{ratio}" for ratio in (0.1, 0.2) for name in FACTORS),
+    *SHARING,
+    *(f"{name}/in_order" for name in IN_ORDER),
+    *(f"{name}/corrected" for name in CORRECTED),
+]
 
 
 @cache
@@ -44,11 +51,13 @@ def evidence() -> laconic.Evidence:
 def planned(row: str) -> laconic.Plan:
     """Returns the plan of one row."""
     model, task = networks.cifar_resnet(20), networks.cifar_task(IMAGES)
-    technique = SHARING.get(row)
+    if row.endswith("/corrected"):
+        return laconic.correct(model, planned(row.removesuffix("/corrected")), task)
+    technique, in_order = SHARING.get(row.removesuffix("/in_order")), row.endswith("/in_order")
     if isinstance(technique, AcrossDepth):
         return laconic.Plan.of(technique.edits(model, evidence()))
     if technique is not None:
-        return laconic.share(model, task, method=technique, evidence=evidence())
+        return laconic.share(model, task, method=technique, in_order=in_order, evidence=evidence())
     name, ratio = row.split("/")
     return laconic.factorize(model, task, ratio=float(ratio), method=FACTORS[name], evidence=evidence())
 

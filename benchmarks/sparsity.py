@@ -3,9 +3,9 @@
 Top-1 in percent on the 10,000 test images; all weights count, the first and the last layer's too. `magnitude`, `wanda`
 and `obd` leave what remains as it is. `compensated` is the sweep (SparseGPT) with a last fit, `alternating` the default
 of `laconic.sparsify`; `..._in_order` also fits each layer to the inputs that the layers before leave it and corrects
-batch statistics. Distributions are the defaults; `magnitude_global` is one threshold for all layers. `kept` is the
-share of what magnitude pruning loses that a row keeps. With `--write` each row goes into results/sparsity.json as
-soon as it is there.
+batch statistics, `..._corrected` does the latter alone (`laconic.correct`). Distributions are the defaults;
+`magnitude_global` is one threshold for all layers. `kept` is the share of what magnitude pruning loses that a row
+keeps. With `--write` each row goes into results/sparsity.json as soon as it is there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ DEPTHS, LEVELS = (20, 56, 32), ("70", "50", "80", "90", "2:4")
 ROWS: dict[str, dict[str, Any]] = {
     "magnitude": {"method": "magnitude"},
     "magnitude_global": {"method": "magnitude", "distribution": "global"},
+    "magnitude_corrected": {"method": "magnitude", "correct": True},
     "wanda": {"method": "wanda"},
+    "wanda_corrected": {"method": "wanda", "correct": True},
     "obd": {"method": "obd", "distribution": "global"},
     "compensated": {"method": "compensated"},
     "compensated_in_order": {"method": "compensated", "in_order": True},
@@ -49,12 +51,14 @@ def evidence(depth: int) -> laconic.Evidence:
 
 def planned(depth: int, level: str, name: str) -> laconic.Plan:
     """Returns the plan of one row."""
-    settings = dict(ROWS[name])
+    settings, model, task = dict(ROWS[name]), original(depth), networks.cifar_task(IMAGES)
+    corrects = settings.pop("correct", False)
     if ":" in level:
         settings |= {"pattern": level, "distribution": None}
     else:
         settings["sparsity"] = int(level) / 100
-    return laconic.sparsify(original(depth), networks.cifar_task(IMAGES), evidence=evidence(depth), **settings)
+    plan = laconic.sparsify(model, task, evidence=evidence(depth), **settings)
+    return laconic.correct(model, plan, task) if corrects else plan
 
 
 def zeros(depth: int, plan: laconic.Plan) -> float:

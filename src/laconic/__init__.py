@@ -28,6 +28,7 @@ from laconic.quantize import RoundActivations, RoundToNearest, quantize
 from laconic.report import Advice, Report
 from laconic.select import allocate, price
 from laconic.share import share
+from laconic.solve import correct
 from laconic.streaming import Streamed, stream
 from laconic.train import AdamW, Training, distill, supervised, train
 
@@ -65,6 +66,7 @@ __all__ = [
     "axes",
     "calibrate",
     "compress",
+    "correct",
     "distill",
     "factorize",
     "load_into",

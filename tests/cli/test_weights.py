@@ -18,7 +18,7 @@ from .conftest import Laconic
         ("quantize", ("--activation-bits", 4, "--activation-per", "token"), "4 bits, the range of each vector"),
         ("quantize", ("--bits", 3, "--per", 8, "--in-order"), "3-bit symmetric grid per group of 8"),
         ("sparsify", ("--sparsity", 0.75, "--bits", 3), "% zeros"),
-        ("sparsify", ("--pattern", "2:4", "--method", "wanda"), "50 % zeros"),
+        ("sparsify", ("--pattern", "2:4", "--method", "wanda", "--correct"), "0.bias: dense"),
         ("factorize", ("--rank", 2), "two linear layers of rank 2"),
     ],
 )

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from laconic.factorize import Factorization
 
 FILES = {PLAN_FILE, TENSOR_FILE, WEIGHTS}
+Correct = Annotated[
+    bool, typer.Option("--correct", help="Let biases and batch statistics take back what shifts; --in-order does too.")
+]
 Place = Annotated[Path, typer.Option("--out", help="Folder for plan and weights; a result there is replaced.")]
 
 
@@ -45,6 +48,7 @@ def quantize(
     in_order: Annotated[
         bool, typer.Option("--in-order", help="Fit each layer to what the ones before it leave: nearer at few bits.")
     ] = False,
+    correct: Correct = False,
     reconstruct: Annotated[
         bool, typer.Option("--reconstruct", help="Then learn the rounding block by block: some minutes, for 2 bits.")
     ] = False,
@@ -83,6 +87,7 @@ def quantize(
             in_order=in_order,
             reconstruct=reconstruct,
         )
+        plan = _corrected(network, plan, task) if correct else plan
     _deliver(network, plan, task, out, as_json)
 
 
@@ -104,6 +109,7 @@ def sparsify(
     in_order: Annotated[
         bool, typer.Option("--in-order", help="Fit each layer to what the ones before it leave: nearer at many zeros.")
     ] = False,
+    correct: Correct = False,
     metric: MetricName = None,
     batch_size: BatchSize = 64,
     out: Place = Path("laconic-sparse"),
@@ -131,6 +137,7 @@ def sparsify(
             then=then,
             in_order=in_order,
         )
+        plan = _corrected(network, plan, task) if correct else plan
     _deliver(network, plan, task, out, as_json)
 
 
@@ -244,6 +251,12 @@ def _listening(doing: str) -> Iterator[None]:
         yield
     finally:
         terminal.end()
+
+
+def _corrected(network: nn.Module, plan: Plan, task: Task) -> Plan:
+    from laconic.solve import correct
+
+    return correct(network, plan, task)
 
 
 def _deliver(network: nn.Module, plan: Plan, task: Task, out: Path, as_json: bool) -> None:

@@ -27,6 +27,9 @@ from laconic.solve.vectors import MULTIPLYING, channel_axis
 def correct(model: nn.Module, plan: Plan, task: Task, *, samples: int = 1024) -> Plan:
     """Returns a plan with edits added that give each channel the mean, and where possible the variance, it had before.
 
+    For plans whose layers were changed one by one: an error that is alike at all places of an image is felt far more
+    than others, and this takes it back. Layers coded in order (`in_order=True`) have it done already.
+
     Both models see the same batches. What goes into each batch normalisation is compared channel by channel, and its
     running statistics absorb the difference. Biases of linear layers and convolutions move by the difference of their
     outputs' means. What lies further on sees the corrected values. Only the change of statistics is used, since a few
