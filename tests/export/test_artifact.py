@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from laconic.export.artifact import (
     check_files,
     load_into,
     read_manifest,
+    read_vectors,
     verify,
     write_artifact,
 )
@@ -231,6 +233,20 @@ def test_outputs_that_differ_from_the_stored_ones_are_said_with_how_much(artifac
         tmp_path / "wrong", model=tmp_path / "model.onnx", network=compressed, plan=plan, vectors=wrong, facts={}
     )
     with pytest.raises(ArtifactError, match=r"differ from the stored ones by 1\.0\d% of their range"):
+        verify(tmp_path / "wrong")
+
+
+def test_vectors_of_another_size_are_written_read_and_run_too(tmp_path: Path) -> None:
+    content, compressed, plan, vectors = parts()
+    other = Vectors(inputs=[vectors.inputs[0][:2]], output=vectors.output[:2])
+    both = Vectors(inputs=vectors.inputs, output=vectors.output, other=other)
+    (tmp_path / "model.onnx").write_bytes(content)
+    for name, given in (("right", both), ("wrong", replace(both, other=replace(other, output=other.output + 1)))):
+        folder = tmp_path / name
+        write_artifact(folder, model=tmp_path / "model.onnx", network=compressed, plan=plan, vectors=given, facts={})
+        assert np.array_equal(read_vectors(folder).each[1].output, given.each[1].output)
+    assert verify(tmp_path / "right").samples == 6
+    with pytest.raises(ArtifactError, match="its outputs differ from the stored ones"):
         verify(tmp_path / "wrong")
 
 

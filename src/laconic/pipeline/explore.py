@@ -201,6 +201,8 @@ def _with(bases: Bases, wanted: Wanted, ledger: Ledger, cut: Proposal, best: flo
     yield from whole
     smallest = min(route.size_bytes for route in whole)
     sizes = [size for size in (SIZES if wanted.anything else (wanted.size,)) if size * original_bytes < smallest]
+    if not needs_prices(bases.job.budget):  # No size is asked for, even where 8 bits make a tiny file larger.
+        return
     yield from _shared_out(bases, base, wanted, ledger, cut, sizes)
 
 
