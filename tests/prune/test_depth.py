@@ -1,4 +1,5 @@
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -113,6 +114,14 @@ def test_cheapest_block_goes_first_and_prices_are_what_the_removal_costs():
         p, q = (m(X).double().log_softmax(-1) for m in (model, pruned.model))
     expected = float((p.exp() * (p - q)).sum(-1).mean())
     assert pruned.removed["body.1.(conv1, bn1, conv2, bn2)"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_blocks_that_cost_more_than_is_allowed_are_not_fitted():
+    with (
+        patch("laconic.prune.depth.refit", side_effect=AssertionError),
+        pytest.raises(ModelError, match=r"costs .* nats before what remains is fitted"),
+    ):
+        remove_blocks(resnet(), Task(evaluate=[X]), count=1, most=1e-6)
 
 
 def test_ratio_is_reached_where_blocks_allow_and_otherwise_said():

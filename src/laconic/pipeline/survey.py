@@ -59,14 +59,15 @@ def survey(job: Job, workspace: Workspace) -> Survey:
     """
     forecast = Forecast.of(job.model, prices=needs_prices(job.budget))
     forecast.check_memory()
-    if forecast.long:
-        job.progress.say(f"expected: {forecast}")
     example = job.example()
     graph = capture(job.model, example.args, example.kwargs)
+    reading = Reading.of(job.model, costs(graph), job.samples)
+    forecast = forecast.with_passes(job.model, costs(graph), reading)
+    if forecast.long:
+        job.progress.say(f"expected: {forecast}")
     original = _original(job, workspace, graph)
     job = job.taking(Kernels.load(original.model.parent))
     graph = replace(graph, sizes=job.sizes())
-    reading = Reading.of(job.model, costs(graph), job.samples)
     if reading.calibration < job.samples:
         job.progress.say(
             f"reads {reading.calibration} calibration samples of at most {job.samples}: "
