@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, final
 
@@ -21,7 +21,7 @@ from laconic.core.errors import check_whole, invalid
 from laconic.core.plan import Plan
 from laconic.core.task import Batch, Task
 from laconic.quantize.reconstruct_blocks import blocks
-from laconic.quantize.reconstruct_learning import Lesson, Samples
+from laconic.quantize.reconstruct_learning import Lesson, Samples, told_apart
 from laconic.solve import code_in_order
 from laconic.solve.in_order import Encode
 from laconic.solve.lockstep import Lockstep
@@ -140,10 +140,12 @@ class _Walk:
         here = len(path) + 1
         grids = {name[here:]: grid for name, grid in self.grids.items() if name.startswith(f"{path}.")}
         free = [name[here:] for name in self.vectors if name.startswith(f"{path}.")]
-        samples = Samples.of(self.inputs, before)
-        if not (samples.whole and grids.keys() <= old.keys()):
+        samples, answered = (Samples(inputs=self.inputs, wanted=wanted) for wanted in (before, after))
+        known = samples.whole and answered.whole and grids.keys() <= old.keys()
+        told = told_apart(block, answered) if known else None
+        if told is None:
             return after
-        found = self.lesson.learn(block, grids, old, samples, free=free)
+        found = self.lesson.learn(block, grids, old, replace(told, wanted=before), free=free)
         for name, coding in found.items():
             block.get_parameter(name).copy_(coding.decode())
             self.found[f"{path}.{name}"] = coding

@@ -23,6 +23,7 @@ STRETCH = 0.1  # How far the sigmoid is stretched over both ends, so that it com
 WARM_UP = 0.2  # Share of the steps before weights are drawn to either code.
 STRENGTH = 3.0  # Of that draw, beside an error that is a share of the outputs' energy.
 SHARPNESS = (20.0, 2.0)  # Of that draw, from first to last: at first only those near the middle are left alone.
+ALONE = 1e-2  # Of the largest answer: further from what it was, a sample answers to something else.
 TINY = torch.finfo(torch.float32).tiny
 FLOAT_RATE = 3e-3  # At which scales (in logarithms) and the floats beside them learn.
 
@@ -40,15 +41,7 @@ class Samples:
 
     inputs: Sequence[Batch]
     wanted: Sequence[Tensor]
-    common: frozenset[int]
-
-    @classmethod
-    def of(cls, inputs: Sequence[Batch], wanted: Sequence[Tensor]) -> Samples:
-        """Finds what is common: what is the same in all of several batches that differ, such as an attention's mask."""
-        leaves = [tree_leaves((batch.args, dict(batch.kwargs))) for batch in inputs]
-        tensors = [at for at, leaf in enumerate(leaves[0]) if isinstance(leaf, Tensor)] if len(inputs) > 1 else []
-        alike = [at for at in tensors if all(_same(each[at], leaves[0][at]) for each in leaves[1:])]
-        return cls(inputs=inputs, wanted=wanted, common=frozenset(alike if tensors[:1] != alike[:1] else ()))
+    common: frozenset[int] = frozenset()
 
     @property
     def whole(self) -> bool:
@@ -65,6 +58,17 @@ class Samples:
             held.append(self._taken(place, back.nonzero().flatten()))
             count += len(wanted)
         return self._of(learnt), self._of(held)
+
+    @torch.no_grad()
+    def answers_alone(self, part: nn.Module) -> bool:
+        """Whether a part answers every other sample of the first batch as it answers it among all of them."""
+        batch, wanted = self._taken(0, torch.arange(0, len(self.wanted[0]), 2))
+        try:
+            found = part(*batch.args, **batch.kwargs)
+        except RuntimeError:  # Sizes that do not go together.
+            return False
+        near = ALONE * float(wanted.abs().max()) if wanted.numel() else 0.0
+        return bool(found.shape == wanted.shape and ((found - wanted).abs() <= near).all())
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
         """Returns some samples of one batch, none twice."""
@@ -84,6 +88,27 @@ class Samples:
                 leaves[at] = value[index]
         args, kwargs = tree_unflatten(leaves, structure)
         return Batch(args=args, kwargs=kwargs), wanted[index]
+
+
+def told_apart(part: nn.Module, samples: Samples) -> Samples | None:
+    """Finds out which inputs are each sample's own where their sizes leave it open, by asking for some samples alone.
+
+    Args:
+        part: answers `samples.wanted` to `samples.inputs`.
+        samples: of one batch or more.
+
+    Returns:
+        The samples, with what they have in common; None where the part does not answer each sample by itself.
+    """
+    first, *others = [tree_leaves((batch.args, dict(batch.kwargs))) for batch in samples.inputs]
+    long = [at for at, leaf in enumerate(first) if isinstance(leaf, Tensor) and len(leaf.shape[:1])]
+    long = [
+        at for at in long if len(first[at]) == len(samples.wanted[0]) and first[at] is not samples.inputs[0].inputs[0]
+    ]
+    open_ = [at for at in long if all(_same(leaves[at], first[at]) for leaves in others)]
+    ways = [(), *((at,) for at in open_), tuple(open_)] if open_ else []
+    tried = [replace(samples, common=frozenset(way)) for way in ways]
+    return next((each for each in tried if each.answers_alone(part)), None) if tried else samples
 
 
 def _same(one: object, other: Tensor) -> bool:
