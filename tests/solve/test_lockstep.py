@@ -1,4 +1,5 @@
 import threading
+from contextvars import ContextVar
 
 import pytest
 
@@ -22,6 +23,25 @@ def test_values_come_in_the_order_of_the_functions_and_each_gets_its_own_back() 
     steps.run([lambda index=index: function(index) for index in range(3)])
     assert seen == [("first", [0, 1, 2]), ("second", [1, 3, 5])]
     assert found == {0: 2, 1: 6, 2: 10}
+
+
+def test_the_action_does_not_see_what_a_function_notes_for_itself() -> None:
+    """As transformers collects what its layers answer: layers run by the action are no part of a function's pass."""
+    notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+    seen: list[list[str] | None] = []
+
+    def action(place: str, values: list[int]) -> list[int]:
+        seen.append(notes.get())
+        return values
+
+    steps = Lockstep(action)
+
+    def function() -> None:
+        notes.set([])
+        steps.meet("here", 1)
+
+    steps.run([function, function])
+    assert seen == [None]
 
 
 def test_only_one_function_runs_at_a_time() -> None:

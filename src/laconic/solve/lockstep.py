@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextvars import Context
 from typing import Any, final
 
 from laconic.core.errors import ModelError
@@ -92,4 +93,5 @@ class Lockstep:
                 "same order. Compress its layers one by one."
             )
         if place is not END:
-            self._values = list(self._action(place, self._values))
+            # One of the passes is under way around this call: what it notes of its own layers is not told of others.
+            self._values = list(Context().run(self._action, place, self._values))
