@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from laconic.cli.options import Json, print_json
-from laconic.core.errors import ArtifactError
+from laconic.core.errors import ArtifactError, invalid
 from laconic.core.files import read_json
 from laconic.report import Report, summary
 
@@ -19,17 +19,26 @@ def bench(
     threads: Annotated[int, typer.Option(min=1, help="Threads of one inference.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples of one inference.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to measure.")] = 10.0,
+    at: Annotated[list[str] | None, typer.Option(help="A size that the models leave open: length=64.")] = None,
     as_json: Json = False,
 ) -> None:
     """Time exported models against each other on this machine."""
     from laconic.cli.timing import bench as run
     from laconic.cli.timing import print_bench
 
-    found = run(models, threads=threads, batch_size=batch_size, seconds=seconds)
+    sizes = dict(_size(word) for word in at or [])
+    found = run(models, threads=threads, batch_size=batch_size, seconds=seconds, at=sizes)
     if as_json:
         print_json(found)
     else:
         print_bench(found)
+
+
+def _size(word: str) -> tuple[str, int]:
+    name, _, size = word.partition("=")
+    if not name or not size.isdecimal() or int(size) < 1:
+        raise invalid("--at", word, "a name and a whole number of at least 1", "Write length=64.")
+    return name, int(size)
 
 
 def report(

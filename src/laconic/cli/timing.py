@@ -21,18 +21,27 @@ from laconic.measure import file_bytes, latency, ratio
 Array = np.ndarray[Any, Any]
 
 
-def bench(models: Sequence[Path], *, threads: int, batch_size: int, seconds: float) -> dict[str, Any]:
+def bench(
+    models: Sequence[Path], *, threads: int, batch_size: int, seconds: float, at: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Returns median, quartiles and the ratio to the first model, by path.
 
+    Args:
+        models: ONNX files, artifacts or results.
+        threads: of one inference.
+        batch_size: of one inference.
+        seconds: of all.
+        at: name of a size that the models leave open, such as a length -> what it is to be.
+
     Raises:
-        UsageError: a model is named twice, or what it takes is not known.
+        UsageError: a model is named twice, what it takes is not known, or it has no size of such a name.
         ArtifactError: a model is missing or damaged.
         ExportError: a model fails on the inputs.
     """
     files = {str(path): _model_file(path) for path in models}
     if len(files) < len(models):
         raise UsageError("bench: a model is named twice; name each once.")
-    inputs = _inputs(list(files.values()), batch_size)
+    inputs = _inputs(list(files.values()), batch_size, at or {})
     sessions = {name: Session(path, threads=threads, name=name) for name, path in files.items()}
     timed = latency({name: partial(one.run, inputs) for name, one in sessions.items()}, seconds=seconds)
     first = next(iter(timed.values()))
@@ -73,12 +82,41 @@ def _model_file(path: Path) -> Path:
     raise ArtifactError(f"{path}: no model is there; expected an ONNX file, an artifact, or a result that holds one.")
 
 
-def _inputs(files: Sequence[Path], batch_size: int) -> list[Array]:
+def _inputs(files: Sequence[Path], batch_size: int, at: Mapping[str, int]) -> list[Array]:
     """Test vectors of the first artifact among the models, else made-up inputs of the first model's types."""
     for file in files:
         if (file.parent / MANIFEST).is_file():
-            return _repeated(read_vectors(file.parent), batch_size)
-    return _made_up(files[0], batch_size)
+            known = _repeated(read_vectors(file.parent), batch_size)
+            return _resized(file, known, at) if at else known
+    return _made_up(files[0], batch_size, at)
+
+
+def _resized(file: Path, arrays: Sequence[Array], at: Mapping[str, int]) -> list[Array]:
+    """Returns arrays with other sizes where the model leaves them open: the beginning of each, or each repeated."""
+    wanted = _wanted(file)
+    _check_names(file, wanted, at)
+    found = []
+    for value, array in zip(wanted, arrays, strict=True):
+        for dim, size in enumerate(value.shape or ()):
+            if str(size) in at:
+                array = np.take(array, np.arange(at[str(size)]) % array.shape[dim], dim)
+        found.append(array)
+    return found
+
+
+def _wanted(file: Path) -> Sequence[ir.Value]:
+    try:
+        return ir.load(file).graph.inputs
+    except Exception as error:  # Whatever the reader trips over, the file is at fault.
+        raise ArtifactError(f"{file}: cannot be read as ONNX. Export it again.") from error
+
+
+def _check_names(file: Path, wanted: Sequence[ir.Value], at: Mapping[str, int]) -> None:
+    shapes = [value.shape for value in wanted if value.shape is not None]
+    names = {str(size) for shape in shapes for size in shape[1:] if not isinstance(size, int)}
+    if missing := at.keys() - names:
+        known = f"one of {', '.join(sorted(names))}" if names else "none, since it leaves no size open"
+        raise UsageError(f"--at: got {min(missing)!r}; expected {known} for {file}.")
 
 
 def _repeated(vectors: Vectors, batch_size: int) -> list[Array]:
@@ -88,26 +126,28 @@ def _repeated(vectors: Vectors, batch_size: int) -> list[Array]:
     return [a[taken] if a.ndim and len(a) == samples else a for a in vectors.inputs]
 
 
-def _made_up(file: Path, batch_size: int) -> list[Array]:
-    try:
-        wanted = ir.load(file).graph.inputs
-    except Exception as error:  # Whatever the reader trips over, the file is at fault.
-        raise ArtifactError(f"{file}: cannot be read as ONNX. Export it again.") from error
+def _made_up(file: Path, batch_size: int, at: Mapping[str, int]) -> list[Array]:
+    wanted = _wanted(file)
+    _check_names(file, wanted, at)
     generator = np.random.default_rng(0)
-    return [_made_up_array(file, value, batch_size, generator) for value in wanted]
+    return [_made_up_array(file, value, batch_size, at, generator) for value in wanted]
 
 
-def _made_up_array(file: Path, value: ir.Value, batch_size: int, generator: np.random.Generator) -> Array:
+def _made_up_array(
+    file: Path, value: ir.Value, batch_size: int, at: Mapping[str, int], generator: np.random.Generator
+) -> Array:
     if value.dtype is None or value.shape is None:
         raise ArtifactError(f"{file}: its input {value.name!r} has no type. Export it again.")
     batch, *rest = value.shape
     if isinstance(batch, int) and batch != batch_size:
         raise UsageError(f"{file}: takes {batch} samples at once, not {batch_size}. Say --batch-size {batch}.")
-    sizes = [size for size in rest if isinstance(size, int)]
+    known = [size if isinstance(size, int) else at.get(str(size)) for size in rest]
+    sizes = [size for size in known if size is not None]
     if len(sizes) < len(rest):
+        open_one = next(str(size) for size, found in zip(rest, known, strict=True) if found is None)
         raise UsageError(
-            f"{file}: its input {value.name!r} has the shape {value.shape}, which leaves more open than the batch. "
-            "Name an artifact beside it, whose test vectors say what it takes."
+            f"{file}: its input {value.name!r} has the shape {value.shape}, which leaves more open than the batch. Say "
+            f"--at {open_one}=64, or name an artifact beside it, whose test vectors say what it takes."
         )
     shape, dtype = (batch_size, *sizes), value.dtype.numpy()
     # Zero is an index that every lookup has.
