@@ -484,6 +484,8 @@ def test_a_low_rank_pair_is_the_product_of_its_factors() -> None:
     by_hand = copy.deepcopy(model)
     by_hand.fc1.weight.data = spec.second @ spec.first
     assert torch.allclose(changed(images()), by_hand(images()), atol=1e-5)
+    assert torch.equal(changed.fc1.weight, by_hand.fc1.weight) and changed.fc1.bias is changed.fc1[1].bias
+    assert "fc1.weight" not in changed.state_dict()
 
 
 def test_a_module_used_twice_is_swapped_in_both_places() -> None:

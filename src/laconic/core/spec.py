@@ -54,6 +54,27 @@ class Identity(Spec):
         return "the identity"
 
 
+class _Chain(nn.Sequential):
+    """Layers in the place of one, which code around it may ask for what it asked that one for: type, device, sizes."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The product of linear layers' weights; of convolutions nothing, as a tensor of their type and device."""
+        layers: list[Any] = list(self)
+        weight: Tensor = layers[-1].weight
+        return weight @ layers[0].weight if isinstance(layers[-1], nn.Linear) else weight.new_empty(0)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """That of the last layer."""
+        last: Any = self[-1]
+        bias: Tensor | None = last.bias
+        return bias
+
+    def _get_name(self) -> str:
+        return nn.Sequential.__name__
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class LowRank(Spec):
@@ -88,7 +109,7 @@ class LowRank(Spec):
             wide.weight.copy_(self.second)
             if bias is not None:
                 wide.bias.copy_(bias)
-        return nn.Sequential(narrow, wide).to(old.weight).requires_grad_(old.weight.requires_grad)
+        return _Chain(narrow, wide).to(old.weight).requires_grad_(old.weight.requires_grad)
 
     def config(self) -> dict[str, Any]:
         """Returns nothing: the tensors say all."""
@@ -151,7 +172,7 @@ class Convolutions(Spec):
         bias: Tensor | None = old.bias
         if bias is not None:
             built[-1].bias = nn.Parameter(bias.detach().clone())
-        return nn.Sequential(*built).to(old.weight).requires_grad_(old.weight.requires_grad)
+        return _Chain(*built).to(old.weight).requires_grad_(old.weight.requires_grad)
 
     def config(self) -> dict[str, Any]:
         """Returns the geometry of every stage."""
