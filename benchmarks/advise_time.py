@@ -62,7 +62,7 @@ class Transformer(nn.Module):
 
 
 class Said:
-    """Notes what is said of time beforehand, and prints what is going on with the seconds so far."""
+    """Notes what is said of time beforehand, and prints what is going on, with seconds and peak memory so far."""
 
     def __init__(self) -> None:
         self.expected: list[str] = []
@@ -80,7 +80,12 @@ class Said:
     def say(self, text: str) -> None:
         if text.startswith("expected: "):
             self.expected.append(text.removeprefix("expected: "))
-        print(f"{time.process_time() - self._start:8.1f} s  {text}", flush=True)
+        print(f"{time.process_time() - self._start:8.1f} s {peak_mb():6} MB  {text}", flush=True)
+
+
+def peak_mb() -> int:
+    """Returns the most memory that this process has held so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 @torch.no_grad()
@@ -106,7 +111,7 @@ def advised(width: int, layers: int, vocabulary: int, tokens: int, budget: lacon
     return {
         "weights": sum(parameter.numel() for parameter in model.parameters()),
         "seconds": round(time.process_time() - started),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": peak_mb(),
         "expected": said.expected,
         "best": str(best.plan),
         "nats": best.nats,

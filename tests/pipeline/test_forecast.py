@@ -43,6 +43,7 @@ def test_passes_over_the_data_are_counted_by_hand():
     moments = 64 * 2 * (384**2 + 1536**2) / 6e10
     first = alone.seconds + 100 * (2 * a_pass + moments) + (24 * 10 + 4 * 50) * a_pass
     assert found.seconds == pytest.approx(first)
+    assert found.memory_bytes == alone.memory_bytes + 5 * 10**8 + 3 * 100 * costs(graph).activation_peak_bytes
     assert found.cut_seconds == pytest.approx(first + 3 * 100 * (2 * a_pass + moments))
 
 

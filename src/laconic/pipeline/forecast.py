@@ -28,6 +28,9 @@ FITS = 3
 """How often a cut model is fitted on all samples, or on as many together, with the original beside it."""
 MOMENT, COPIES, OFFERED = 8, 3, 6
 """Bytes of an entry of a second moment, copies of the model at the least, and bytes of all offers for one weight."""
+PROCESS, ALIVE = 5 * 10**8, 3
+"""Bytes of a process that has loaded PyTorch and the runtime, and how many times a fit after a cut holds the activations
+of all samples that are alive at once: of the original, of the smaller model, and of what is fitted."""
 LONG = 60.0
 """Seconds below which nobody needs to be told."""
 
@@ -41,7 +44,7 @@ class Forecast:
         weights: of these layers.
         seconds: of observing and pricing the model as it is, on one core; within a factor of about two.
         cut_seconds: of making the model smaller and doing the same with what remains, once, at the most.
-        memory_bytes: held at once, at the least.
+        memory_bytes: held at once; at the least, until passes are counted.
     """
 
     layers: int
@@ -66,7 +69,7 @@ class Forecast:
         return cls(layers=len(found), weights=weights, seconds=seconds if prices else 0.0, memory_bytes=held)
 
     def with_passes(self, model: nn.Module, costs: Costs, reading: Reading) -> Self:
-        """Adds what passes over the data take; nothing where no layer is priced."""
+        """Adds what passes over the data take, of time and of memory; nothing where no layer is priced."""
         if not self.seconds:
             return self
         a_sample = 2 * costs.macs / A_SECOND
@@ -75,13 +78,14 @@ class Forecast:
         measured = a_sample * (MEASURED_OFFERS * reading.offers + WHOLE_PLANS * reading.held_back)
         first = observed + self.seconds + measured
         fitted = FITS * (2 * a_sample * reading.calibration + moments)
-        return replace(self, seconds=first, cut_seconds=first + fitted)
+        held = self.memory_bytes + PROCESS + ALIVE * costs.activation_peak_bytes * reading.calibration
+        return replace(self, seconds=first, cut_seconds=first + fitted, memory_bytes=held)
 
     def __str__(self) -> str:
         first, cut = (f"{max(seconds / 60, 1):.0f} minutes" for seconds in (self.seconds, self.cut_seconds))
         return (
             f"pricing {self.layers} layers with {short_count(self.weights)} weights takes about {first}, and up to "
-            f"{cut} more for each smaller network that comes into question; at least {byte_size(self.memory_bytes)} "
+            f"{cut} more for each smaller network that comes into question; about {byte_size(self.memory_bytes)} "
             "of memory"
         )
 
