@@ -33,8 +33,9 @@ from laconic.select.menu import FOR_ONNX, MASKS_PAY, SPARSE_GRIDS, Technique
 MEASURED_OFFERS, FEWER_OFFERS = 24, 12
 """Offers that set prices right, of the original and of a model that has been cut."""
 
-UNFITTED = 10
-"""How many times nearer to the original a fit brings a model without some of its blocks, at the most."""
+UNFITTED = 15
+"""How many times nearer to the original a fit brings a model without some of its blocks, at the most: 0.81 nats became
+0.078 in a transformer of random weights."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

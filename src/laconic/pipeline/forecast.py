@@ -29,8 +29,8 @@ FITS = 3
 MOMENT, COPIES, OFFERED = 8, 3, 6
 """Bytes of an entry of a second moment, copies of the model at the least, and bytes of all offers for one weight."""
 PROCESS, ALIVE = 5 * 10**8, 3
-"""Bytes of a process that has loaded PyTorch and the runtime, and how many times a fit after a cut holds the activations
-of all samples that are alive at once: of the original, of the smaller model, and of what is fitted."""
+"""Bytes of a process that has loaded PyTorch and the runtime, and how many times a fit after a cut holds what is alive
+at once of all samples' activations: of the original, of the smaller model, and of what is fitted."""
 LONG = 60.0
 """Seconds below which nobody needs to be told."""
 
