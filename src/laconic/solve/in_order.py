@@ -25,7 +25,7 @@ from laconic.core.task import Batch, Task
 from laconic.solve.inputs import answer_to_change
 from laconic.solve.lockstep import Lockstep
 from laconic.solve.statistics import Moments, absorbing
-from laconic.solve.vectors import MULTIPLYING, channel_axis, multiplies_plainly
+from laconic.solve.vectors import MULTIPLYING, channel_axis
 
 Encode = Callable[[Tensor, Layer, LayerEvidence], Coding]
 
@@ -59,8 +59,8 @@ def code_in_order(
         task: its `calibrate` data is read, without labels.
         encode: `(weight, layer, evidence) -> coding`.
         parameters: which weights may be coded; None: all. Those of linear layers and convolutions are that run exactly
-            once, own their weight, pad with zeros if at all, and read something else than zeros; the rest stays as the
-            plan has it, and a caller codes it as it sees fit.
+            once, own their weight, and read something else than zeros; the rest stays as the plan has it, and a caller
+            codes it as it sees fit.
         settled: which weights and biases stay as the plan has them, whatever `parameters` says.
         samples: at most so many are read.
 
@@ -188,7 +188,7 @@ def _places(
     coded = {
         path: known[name]
         for path, name in ((path, f"{path}.weight".removeprefix(".")) for path in same)
-        if multiplies_plainly(modules[path])
+        if isinstance(modules[path], MULTIPLYING)
         and holders[id(modules[path].weight)] == 1
         and (parameters is None or name in parameters)
         and name not in settled
