@@ -20,7 +20,6 @@ from laconic.graph.blocks import Block, blocks
 from laconic.graph.example import Example, captured, example_inputs, fitting
 from laconic.graph.shortening import shorten
 from laconic.prune.configuration import has_config
-from laconic.prune.cutting import Smaller, refitted
 from laconic.prune.depth_choice import BlockMeasure, BlockSavings, Chosen, choose_blocks
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.listed_experts import listed_experts, without_experts
@@ -28,6 +27,7 @@ from laconic.prune.nearness import missed
 from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.renumbered import renumbered
+from laconic.prune.smaller import Smaller, refitted
 from laconic.prune.without_blocks import without_blocks
 
 

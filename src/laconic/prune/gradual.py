@@ -17,7 +17,7 @@ from laconic.graph import capture, costs
 from laconic.graph.axes import Axes, Axis, axes
 from laconic.graph.example import example_inputs
 from laconic.prune.choice import Candidates, Scope, choose
-from laconic.prune.cutting import Smaller, cut_out, refitted
+from laconic.prune.cutting import cut_out
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance
 from laconic.prune.limits import Limits, free_axes, least_for, rounding_for
@@ -27,6 +27,7 @@ from laconic.prune.pruned import Pruned
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
 from laconic.prune.shared_widths import shared_widths
+from laconic.prune.smaller import Smaller, refitted
 
 Schedule = Literal["cubic", "linear", "one-shot"]
 

@@ -18,7 +18,7 @@ from laconic.graph.axes.result import AxisSlice
 from laconic.graph.operators import arguments, name_of
 from laconic.graph.oracle import cut_error
 from laconic.prune.agreement import agreement
-from laconic.prune.cutting import Smaller, tried
+from laconic.prune.smaller import Smaller, tried
 
 
 class ListedExperts(NamedTuple):
@@ -97,7 +97,7 @@ def without_experts(
             edits.append(Swap(mixture.path, Members(tuple(left))))
         plan = Plan.of(edits)
         own = apply(model, plan)
-        error, _ = tried(own, axes, keep, args, kwargs, cut_error)
+        error, _ = tried(own, lambda m: cut_error(axes, keep, m, args, kwargs), "at the new sizes")
         if error <= agreement(model, 0.0):
             return Smaller(own, plan, "module", "", error, tuple(_notes(gone)))
     return None

@@ -16,7 +16,7 @@ from laconic.graph import Graph, capture, costs
 from laconic.graph.axes import Axes, Axis, axes
 from laconic.graph.example import Example, captured, example_inputs
 from laconic.prune.choice import Candidates, Scope
-from laconic.prune.cutting import UnprovenError, cut_out, refitted, unproven
+from laconic.prune.cutting import UnprovenError, cut_out, unproven
 from laconic.prune.gather import gather, inputs_of
 from laconic.prune.importance import Compensated, Importance
 from laconic.prune.limits import Limits, Rounding, free_axes, least_for
@@ -26,6 +26,7 @@ from laconic.prune.ranking import Ranked, rankings
 from laconic.prune.refit import refit
 from laconic.prune.savings import Measure, Savings
 from laconic.prune.shared_widths import shared_widths
+from laconic.prune.smaller import refitted
 from laconic.prune.sound import check_runs
 from laconic.prune.trial import nearest
 from laconic.prune.units import Units, present

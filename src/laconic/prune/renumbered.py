@@ -16,7 +16,7 @@ from laconic.core.spec import Identity, Members, Skipped
 from laconic.graph.oracle import largest_difference
 from laconic.prune.agreement import agreement
 from laconic.prune.configuration import counted, rebuilt
-from laconic.prune.cutting import Smaller
+from laconic.prune.smaller import Smaller
 
 LEFT_ALONE = "the config is left as it is: {}. Save with Pruned.save."
 

@@ -11,11 +11,12 @@ from laconic.core.errors import ModelError
 from laconic.core.task import Task
 from laconic.graph.axes import Axes
 from laconic.graph.example import fitting
-from laconic.prune.cutting import fill, proven
+from laconic.prune.cutting import proven
 from laconic.prune.depth_prices import Prices, batches_of
 from laconic.prune.nearness import comparable
 from laconic.prune.ranking import Ranked
 from laconic.prune.refit import refit
+from laconic.prune.smaller import fill
 
 TRIED = 512
 """Samples: what remains is fitted to the first half, and judged on the other."""
