@@ -182,7 +182,7 @@ def _with(bases: Bases, wanted: Wanted, ledger: Ledger, cut: Proposal, best: flo
     """Yields the ways with one smaller network."""
     original_bytes = wanted.original_bytes
     try:
-        base = bases.at(cut.keep, cut.cut, DOUBT * best)
+        base = bases.at(cut.keep, cut.cut, max(DOUBT * best, SLIGHT))
     except LaconicError as error:
         yield Route(proposal=cut, size_bytes=original_bytes, macs=0, nats=None, why=str(error))
         return
